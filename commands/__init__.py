@@ -1,0 +1,133 @@
+"""What each context can be asked to do: load, ask, append.
+
+A module here is a context: one Service. What they share is this file. A service appends to the stream that the command
+addresses and to no other; to decide it may read other streams of its own context, and the worker checks in the
+transaction that what was read is still so.
+"""
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from contracts import Command, CommandRecord, Event, contexts
+from domain import Aggregate, StreamAdvanced
+
+A = TypeVar("A", bound=Aggregate[Any])
+
+
+class Streams(Protocol):
+    """Where aggregates come from: the worker's cache, then the store."""
+
+    def load(self, kind: type[A], stream: str) -> A:
+        """The stream's aggregate as of now; version 0 when nothing was ever appended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A key may act in a role on the streams whose names begin with the prefix, until `not_after`."""
+
+    key: str
+    role: str
+    prefix: str
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """It may no longer: in one role and prefix, or in none at all where both are None."""
+
+    key: str
+    role: str | None = None
+    prefix: str | None = None
+
+
+AuthorityChange = Grant | Withdrawal
+
+Verify = Callable[[str, bytes, str], bool]
+"""`(did, value, signature) -> bool`: whether the key of that DID signed the value, as a record is signed."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a service knows besides the command itself."""
+
+    record: CommandRecord
+    now: datetime
+    """The store's clock at the decision."""
+
+    @property
+    def stream(self) -> str:
+        return self.record.subject
+
+    @property
+    def stream_id(self) -> str:
+        """What follows `<context>/<kind>/` in the stream's name."""
+        return self.record.subject.split("/", 2)[-1]
+
+    @property
+    def actor(self) -> str:
+        """The DID that signed the command."""
+        return self.record.source
+
+
+class Service:
+    """A context's door. `handle` is a match over the context's commands; it returns, or lets Refused pass."""
+
+    context: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.context = cls.__module__.rpartition(".")[2]
+
+    def __init__(self, streams: Streams, verify: Verify) -> None:
+        self._streams = streams
+        self.verify = verify
+        self.asked: Asked
+        self.addressed: Aggregate[Any] | None = None
+
+    @abstractmethod
+    def handle(self, command: Any) -> None:
+        """Load, ask, append. Raises a Refused."""
+
+    def load(self, kind: type[A]) -> A:
+        """The aggregate that the command addresses; what it records is appended."""
+        found = self._streams.load(kind, self.asked.stream)
+        expected = self.asked.record.streamversion
+        if expected is not None and expected != found.version:
+            raise StreamAdvanced(f"the stream is at version {found.version}, {expected} was expected", "streamversion")
+        self.addressed = found
+        return found
+
+    def read(self, kind: type[A], stream: str) -> A:
+        """Another aggregate of this context, to look at only."""
+        return self._streams.load(kind, stream)
+
+    def authority(self, event: Event, recorded: datetime) -> Iterable[AuthorityChange]:
+        """How the event changes who may act. Only identity's events do."""
+        del event, recorded
+        return ()
+
+    def decide(self, command: Command, asked: Asked) -> Aggregate[Any] | None:
+        """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused."""
+        self.asked, self.addressed = asked, None
+        self.handle(command)
+        return self.addressed
+
+
+def services(streams: Streams, verify: Verify) -> Iterator[Service]:
+    """Every context's service that exists: the one Service subclass of each module here."""
+    for context in contexts():
+        yield service_class(context)(streams, verify)
+
+
+def service_class(context: str) -> type[Service]:
+    """The service of a context. Raises LookupError."""
+    module = importlib.import_module(f"commands.{context}")
+    for thing in vars(module).values():
+        if isinstance(thing, type) and issubclass(thing, Service) and thing.__module__ == module.__name__:
+            return thing
+    raise LookupError(f"commands/{context}.py has no Service")
