@@ -1,0 +1,1 @@
+"""Kafka: topics, the relay that publishes, the readers that find their place again."""

@@ -1,0 +1,43 @@
+"""A consumer without a group: for looking at a topic, at places that the caller names."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+
+@asynccontextmanager
+async def bare_consumer(client: Mapping[str, Any], **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """Reads where it is told to; an offset that does not exist is an error, never `latest`."""
+    consumer = AIOKafkaConsumer(
+        **client,
+        **{"enable_auto_commit": False, "auto_offset_reset": "none", "fetch_max_wait_ms": 100, "group_id": None, **options},
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await _stop(consumer)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        # aiokafka 0.14 awaits a task that it cancelled before its first step, and lets that cancellation out as ours.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
+async def record_at(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> Any:
+    """The first record at the offset or after it. Raises KafkaError when the broker gives none in ten seconds."""
+    consumer.seek(partition, offset)
+    for _ in range(50):
+        found = await consumer.getmany(partition, timeout_ms=200, max_records=1)
+        if records := found.get(partition):
+            return records[0]
+    raise KafkaError(f"{partition.topic}/{partition.partition} gives no record at {offset}")

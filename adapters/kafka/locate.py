@@ -1,0 +1,220 @@
+"""Where to go on reading: a position is a sequence, the offset beside it only a hint that is checked before it is believed.
+
+A topic may have been wiped, truncated, or filled anew by the relay. Then it can hold, out of order, one high sequence
+followed by 0, 1, 2, …: a binary search is tried first and checked, and a scan from the first record decides.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from adapters.kafka.bare import bare_consumer
+from contracts import ZERO_HASH, shard_name
+
+PROBE_BYTES = 128 * 1024
+"""What one look at the topic fetches. The broker sends at least one batch, however large."""
+ANSWER_SECONDS = 10.0
+
+
+class Lost(Exception):
+    """The next record is not in the topic, though later ones are. The relay has to publish it again."""
+
+
+class Behind(Exception):
+    """The topic ends before our position: it was wiped, or restored from an older copy. The relay will fill it.
+
+    `offset` is the topic's end, where what comes next will be.
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class Forked(Exception):
+    """The topic holds other bytes at our position than those that were applied."""
+
+
+class Unanswered(Exception):
+    """The broker did not answer in time. Try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A place in a chain: the sequence to apply next, the hash of the one before, and the offset where it is supposed."""
+
+    next: int
+    last_hash: str
+    hint: int
+
+
+class Looking:
+    """Looks at single records, with a consumer that has no group, so that nobody notices."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset, and the one after the last."""
+        tp = TopicPartition(topic, partition)
+        self._consumer.assign([tp])
+        first = await self._consumer.beginning_offsets([tp])
+        end = await self._consumer.end_offsets([tp])
+        return first[tp], end[tp]
+
+    async def at(self, topic: str, partition: int, offset: int, end: int) -> ConsumerRecord[bytes, bytes] | None:
+        """The first record at or after the offset: there may be holes. None if there is none before `end`."""
+        async for record in self.scan(topic, partition, offset, end):
+            return record
+        return None
+
+    async def scan(self, topic: str, partition: int, offset: int, end: int) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+        """The records from an offset on. Raises Unanswered."""
+        tp = TopicPartition(topic, partition)
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, offset)
+        deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
+        while await self._consumer.position(tp) < end:
+            found = await self._consumer.getmany(tp, timeout_ms=200)
+            for record in found.get(tp, ()):
+                if record.offset < end:
+                    yield record
+            if found:
+                deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
+            elif asyncio.get_running_loop().time() > deadline:
+                raise Unanswered(f"{shard_name(topic, partition)} offset {offset}: no answer in {ANSWER_SECONDS:.0f} s")
+
+
+@asynccontextmanager
+async def looking(client: Mapping[str, Any]) -> AsyncIterator[Looking]:
+    """`client` are aiokafka's options."""
+    async with bare_consumer(client, max_partition_fetch_bytes=PROBE_BYTES) as consumer:
+        yield Looking(consumer)
+
+
+async def locate(look: Looking, topic: str, partition: int, sought: Sought, *, thorough: bool = False) -> int:
+    """The offset from which reading yields the next sequence. Raises Lost, Behind, Forked, Unanswered.
+
+    `thorough` after a gap: then the next record itself is wanted, wherever it is, not a place that comes before it.
+    """
+    search = _Search(look, topic, partition, sought, *await look.bounds(topic, partition))
+    if not thorough and await search.hint_is_true():
+        return sought.hint
+    found = await search.by_halves()
+    if found is None and not thorough:
+        found = await search.at_the_end()
+    return await search.by_scan() if found is None else found
+
+
+async def locate_offset(look: Looking, topic: str, partition: int, sought: Sought) -> int:
+    """Where to go on in a topic without sequences: at the offset `next`, if the record before is the one that was read.
+
+    Otherwise the topic is another one, or its oldest records are gone, and its first offset is returned.
+    """
+    first, end = await look.bounds(topic, partition)
+    if first < sought.next <= end:
+        before = await look.at(topic, partition, sought.next - 1, end)
+        if before is not None and before.offset == sought.next - 1 and hash_of(before) == sought.last_hash:
+            return sought.next
+    return first
+
+
+def hash_of(record: ConsumerRecord[bytes, bytes]) -> str:
+    """SHA-256 of a record's value, hexadecimal."""
+    return sha256(record.value or b"").hexdigest()
+
+
+class _Search:
+    def __init__(self, look: Looking, topic: str, partition: int, sought: Sought, first: int, end: int) -> None:
+        self._look, self._topic, self._partition = look, topic, partition
+        self._sought, self._first, self._end = sought, first, end
+        self._shard = shard_name(topic, partition)
+
+    async def hint_is_true(self) -> bool:
+        """One look: the record before the hint is the one that was applied last, or that at the hint is the first of all."""
+        if self._sought.next == 0 and self._first <= self._sought.hint < self._end:
+            record = await self._at(self._sought.hint)
+            return record is not None and self._is_next(record)
+        if not self._first < self._sought.hint <= self._end:
+            return False
+        record = await self._at(self._sought.hint - 1)
+        return record is not None and self._is_last(record)
+
+    async def by_halves(self) -> int | None:
+        """Right where the topic is in order; None where it is not, or where it does not hold the record."""
+        low, high = self._first, self._end
+        while low < high:
+            middle = (low + high) // 2
+            record = await self._at(middle)
+            if record is None or self._sequence(record) >= self._sought.next:
+                high = middle
+            else:
+                low = record.offset + 1
+        record = await self._at(low) if low < self._end else None
+        return low if record is not None and self._is_next(record) else None
+
+    async def at_the_end(self) -> int | None:
+        """The end, where the topic ends with the record that was applied last."""
+        if self._first == self._end:
+            return self._first if self._sought.next == 0 else None
+        record = await self._at(self._end - 1)
+        return self._end if record is not None and self._is_last(record) else None
+
+    async def by_scan(self) -> int:
+        """Every record from the first on."""
+        highest, last_seen = -1, False
+        async for record in self._look.scan(self._topic, self._partition, self._first, self._end):
+            if self._is_next(record):
+                return int(record.offset)
+            last_seen = last_seen or self._is_last(record)
+            highest = max(highest, self._sequence(record))
+        if highest > self._sought.next:
+            raise Lost(f"{self._shard} holds {highest}, but not {self._sought.next}, which is to be applied next")
+        if last_seen or self._sought.next == 0:
+            return self._end
+        applied = self._sought.next - 1
+        raise Behind(f"{self._shard} ends at {highest if highest >= 0 else 'nothing'}, {applied} was applied", self._end)
+
+    async def _at(self, offset: int) -> ConsumerRecord[bytes, bytes] | None:
+        return await self._look.at(self._topic, self._partition, offset, self._end)
+
+    def _is_next(self, record: ConsumerRecord[bytes, bytes]) -> bool:
+        if self._sequence(record) != self._sought.next:
+            return False
+        self._same(self._document(record)["prevhash"], record)
+        return True
+
+    def _is_last(self, record: ConsumerRecord[bytes, bytes]) -> bool:
+        if self._sequence(record) != self._sought.next - 1:
+            return False
+        self._same(hash_of(record), record)
+        return True
+
+    def _same(self, found: str, record: ConsumerRecord[bytes, bytes]) -> None:
+        if self._sought.last_hash != (found if self._sought.next else ZERO_HASH):
+            raise Forked(
+                f"{self._shard} sequence {self._sequence(record)} (offset {record.offset}) belongs to another history: "
+                f"the hash of {self._sought.next - 1} is {found} there, {self._sought.last_hash} was applied"
+            )
+
+    def _sequence(self, record: ConsumerRecord[bytes, bytes]) -> int:
+        # Digits between fixed bytes, because a scan reads every record: a string of JSON cannot hold these bytes.
+        _, found, after = (record.value or b"").partition(b'"sequence":"')
+        if found and after[:20].isdigit():
+            return int(after[:20])
+        return int(self._document(record)["sequence"])
+
+    def _document(self, record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
+        try:
+            document = orjson.loads(record.value or b"")
+            if isinstance(document["prevhash"], str) and int(document["sequence"]) >= 0:
+                return document  # type: ignore[no-any-return]
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise Forked(f"{self._shard} offset {record.offset} holds no record of ours")

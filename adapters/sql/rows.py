@@ -1,0 +1,144 @@
+"""What the store holds and is told, as values: counter rows, authority, records, a batch before and after it is sealed."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from commands import AuthorityChange
+
+
+class Fenced(Exception):
+    """The shard is not as the worker believes: another one has written. The batch is void."""
+
+
+class AuthorityMoved(Exception):
+    """A key that a decision relied on changed since it was read. The batch is decided again."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        super().__init__(f"authority changed meanwhile: {', '.join(sorted(keys))[:200]}")
+        self.keys = keys
+
+
+class StreamMoved(Exception):
+    """A stream that a decision looked at advanced since it was read. The batch is decided again."""
+
+    def __init__(self, streams: Collection[str]) -> None:
+        super().__init__(f"streams advanced meanwhile: {', '.join(sorted(streams))[:200]}")
+        self.streams = streams
+
+
+class AnotherDeployment(RuntimeError):
+    """The store belongs to another network, or was made with other settings that can never change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard's counter row. What differs from the worker's belief in any column voids its batch."""
+
+    id: int
+    context: str
+    partition: int
+    next_sequence: int
+    last_hash: str
+    last_time: str
+    next_outcome: int
+    position: int
+    position_hash: str
+    incarnation: int
+
+    @property
+    def events(self) -> str:
+        return f"{self.context}.events/{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """One role of a key, and the event that gave it."""
+
+    role: str
+    prefix: str
+    not_after: datetime
+    shard: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAuthority:
+    """What a key may do, as of the event that changed it last."""
+
+    key: str
+    shard: str
+    sequence: int
+    revoked: bool
+    grants: tuple[Granted, ...]
+
+    @property
+    def position(self) -> tuple[str, int]:
+        return self.shard, self.sequence
+
+
+class EventRow(NamedTuple):
+    shard: int
+    sequence: int
+    stream: str
+    version: int
+    type: str
+    value: bytes
+    signature: str
+    traceparent: str | None
+
+
+class CommandRow(NamedTuple):
+    shard: int
+    number: int
+    identity: str
+    hash: str
+    subject: str
+    command: bytes
+    signature: str
+    outcome: bytes
+    outcome_signature: str | None
+    traceparent: str | None
+
+
+class SnapshotRow(NamedTuple):
+    stream: str
+    version: int
+    form: str
+    state: bytes
+
+
+class Known(NamedTuple):
+    """A command that has its outcome."""
+
+    hash: str
+    shard: int
+    number: int
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A batch as rows: numbered, chained and signed."""
+
+    shards: list[tuple[Shard, Shard]]
+    """As believed, as it will be."""
+    events: list[EventRow] = field(default_factory=list)
+    commands: list[CommandRow] = field(default_factory=list)
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    authority: list[tuple[AuthorityChange, str, int]] = field(default_factory=list)
+    """Changes with the shard and sequence of the event that makes them."""
+
+
+@dataclass(slots=True)
+class Decided:
+    """A batch before it is sealed: what it believes, what it relied on, and how to seal it at a time."""
+
+    shards: Sequence[Shard]
+    seal: Callable[[datetime], Sealed]
+    relied: Mapping[str, KeyAuthority | None] = field(default_factory=dict)
+    looked_at: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Streams that it does not append to: shard id and version as read."""
+    changed_keys: Collection[str] = ()
+    """Keys whose authority it changes: its time is drawn, and it is signed, under their lock."""
+    repeats: Sequence[tuple[int, int]] = ()

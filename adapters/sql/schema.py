@@ -1,0 +1,44 @@
+"""Alembic, run by code: from empty to the newest schema on either database, however many processes start at once."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from adapters.sql.engine import reading
+
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_LOCK = 7_221_340_113
+
+
+def upgrade(engine: Engine, name: str) -> None:
+    """Bring a database to the newest schema of `migrations/<name>`, in one transaction. At the newest it does nothing."""
+    config = _config(name)
+    if current(engine, name) == ScriptDirectory.from_config(config).get_current_head():
+        return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def current(engine: Engine, name: str) -> str | None:
+    """The revision that the database is at; None when it is empty."""
+    with reading(engine) as connection:
+        return context_for(connection, name).get_current_revision()
+
+
+def context_for(connection: Connection, name: str) -> MigrationContext:
+    """Each schema has its own version table, because on PostgreSQL both may live in one database."""
+    return MigrationContext.configure(connection, opts={"version_table": f"alembic_{name}"})
+
+
+def _config(name: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS / name))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,129 @@
+"""The store's tables. A shard is one partition of one context: its commands, its events and its outcomes are numbered there."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+shards = Table(
+    "shards",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("context", String(60), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("next_sequence", BigInteger, nullable=False),
+    Column("last_hash", String(64), nullable=False),
+    Column("last_time", String(30), nullable=False),
+    Column("next_outcome", BigInteger, nullable=False),
+    # Where the worker reads next in the commands topic; the hash of the record before it tells whether the topic is
+    # still the one that was read, and the incarnation counts how often it was not.
+    Column("position", BigInteger, nullable=False),
+    Column("position_hash", String(64), nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    UniqueConstraint("context", "partition"),
+    comment="One counter row a shard: locked by whoever appends, compared whole, so that it fences everything.",
+)
+
+events = Table(
+    "events",
+    METADATA,
+    # No foreign key to the shard: the row was locked by whoever inserts, and PostgreSQL would look it up for each event.
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", String(250), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("type", String(120), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("signature", String(200), nullable=False),
+    Column("traceparent", String(55)),
+    UniqueConstraint("stream", "version"),
+    comment="The signed records, byte for byte as they are published.",
+)
+
+commands = Table(
+    "commands",
+    METADATA,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # "<id> <source>": the id first, because UUIDv7 makes the index grow at its end.
+    Column("identity", String(200), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False),
+    Column("subject", String(250), nullable=False),
+    Column("command", LargeBinary, nullable=False),
+    Column("signature", String(200), nullable=False),
+    Column("outcome", LargeBinary, nullable=False),
+    Column("outcome_signature", String(200)),
+    Column("traceparent", String(55)),
+    comment="The inbox and the outcomes in one: what was asked, by whom, and what became of it, in dense order.",
+)
+
+repeats = Table(
+    "repeats",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("shard", Integer, ForeignKey("shards.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    comment="Outcomes to publish once more, because their command came again.",
+)
+
+snapshots = Table(
+    "snapshots",
+    METADATA,
+    Column("stream", String(250), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("form", String(80), nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    comment="Aggregates as JSON, a cache: one whose form is not the code's is passed over.",
+)
+
+authority_keys = Table(
+    "authority_keys",
+    METADATA,
+    Column("key", String(90), primary_key=True),
+    Column("shard", String(80), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+    comment="Each key with the position of the event that changed it last. Share-locked by decisions that rely on it.",
+)
+
+authority_grants = Table(
+    "authority_grants",
+    METADATA,
+    Column("key", String(90), ForeignKey("authority_keys.key"), primary_key=True),
+    Column("role", String(60), primary_key=True),
+    Column("prefix", String(200), primary_key=True),
+    Column("not_after", String(30), nullable=False),
+    Column("shard", String(80), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Index("authority_grants_role", "role"),
+)
+
+relays = Table(
+    "relays",
+    METADATA,
+    Column("shard", Integer, ForeignKey("shards.id"), primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("next_event", BigInteger, nullable=False),
+    Column("next_outcome", BigInteger, nullable=False),
+    comment="What is published. Only the relay that holds the epoch moves it.",
+)
+
+deployment = Table(
+    "deployment",
+    METADATA,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="What a store is for and may never change: its network, its partitions, the digest of its genesis.",
+)

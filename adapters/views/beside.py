@@ -1,0 +1,118 @@
+"""Tables beside the live ones: made for a rebuild, then renamed into their place in one short transaction, or dropped."""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, Engine, Index, MetaData, Table, delete, insert, inspect, text, update
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from adapters.views import positions
+from adapters.views.positions import Position
+from adapters.views.tables import parked
+from adapters.views.tables import positions as positions_table
+from projections import Projection
+
+NEXT, OLD = "__next", "__old"
+LOCK_TIMEOUT_MS = 500
+
+
+class Changed(Exception):
+    """Somebody redrove a stream or swapped the view since the rebuild began. Begin again."""
+
+
+class Beside:
+    """A projection's tables and reader under other names."""
+
+    def __init__(self, engine: Engine, projection: Projection) -> None:
+        self._engine, self._projection = engine, projection
+        self.reader = projection.name + NEXT
+        self.names: Mapping[Table, str] = {table: table.name + NEXT for table in projection.tables}
+
+    def make(self) -> None:
+        """Empty tables without their secondary indexes. What a rebuild left that did not end is dropped."""
+        self.drop()
+        with self._engine.begin() as connection:
+            for table, name in self.names.items():
+                connection.execute(CreateTable(_bare(table, name)))
+
+    def drop(self) -> None:
+        """As if there had been no rebuild."""
+        with self._engine.begin() as connection:
+            self._drop(connection, (NEXT, OLD))
+            self._forget(connection)
+
+    def index(self) -> None:
+        """The secondary indexes. An index has no second name, so it takes whichever of two is free."""
+        with self._engine.begin() as connection:
+            taken = _index_names(connection, self._projection.tables)
+            for table, name in self.names.items():
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    free = str(index.name) + (NEXT if str(index.name) in taken else "")
+                    copy = _bare(table, name)
+                    columns = [copy.columns[column.name] for column in index.columns]
+                    connection.execute(CreateIndex(Index(free, *columns, unique=index.unique)))
+
+    def swap(self, generations: Mapping[str, int]) -> bool:
+        """Put the new tables into the place of the live ones. False if the live reader has come further than ours.
+
+        `generations` are those of the live positions when the digests were compared. Raises Changed, OperationalError.
+        """
+        name = self._projection.name
+        with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                # Behind a long query every other query would queue; then rather try again.
+                connection.execute(text(f"set local lock_timeout = {LOCK_TIMEOUT_MS}"))
+            ours = positions.positions_of(connection, self.reader)
+            live = {shard: positions.lock(connection, name, shard) for shard in positions.positions_of(connection, name)}
+            for shard, position in live.items():
+                if position is None or position.generation != generations.get(shard, 0):
+                    raise Changed(f"{name} {shard} was changed while it was rebuilt")
+                if shard not in ours or ours[shard].next < position.next:
+                    return False
+            self._rename(connection)
+            self._take_over(connection, ours, live)
+        with self._engine.begin() as connection:
+            self._drop(connection, (OLD,))
+        return True
+
+    def _rename(self, connection: Connection) -> None:
+        for table in self._projection.tables:
+            connection.execute(text(f'alter table "{table.name}" rename to "{table.name}{OLD}"'))
+            connection.execute(text(f'alter table "{table.name}{NEXT}" rename to "{table.name}"'))
+
+    def _take_over(self, connection: Connection, ours: Mapping[str, Position], live: Collection[str]) -> None:
+        name = self._projection.name
+        for shard, position in ours.items():
+            if shard not in live:
+                connection.execute(insert(positions_table), _unclaimed(name, shard, position))
+            positions.advance(connection, name, shard, position)
+            positions.disturb(connection, name, shard)
+        connection.execute(delete(parked).where(parked.c.reader == name))
+        connection.execute(update(parked).where(parked.c.reader == self.reader).values(reader=name))
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        for table in (positions_table, parked):
+            connection.execute(delete(table).where(table.c.reader == self.reader))
+
+    def _drop(self, connection: Connection, endings: Collection[str]) -> None:
+        for table in self._projection.tables:
+            for ending in endings:
+                connection.execute(text(f'drop table if exists "{table.name}{ending}"'))
+
+
+def _bare(table: Table, name: str) -> Table:
+    copy = table.to_metadata(MetaData(), name=name)
+    copy.indexes.clear()
+    return copy
+
+
+def _index_names(connection: Connection, tables: Collection[Table]) -> set[str]:
+    found = inspect(connection)
+    return {str(index["name"]) for table in tables if found.has_table(table.name) for index in found.get_indexes(table.name)}
+
+
+def _unclaimed(reader: str, shard: str, position: Position) -> dict[str, object]:
+    return {
+        "reader": reader, "shard": shard, "next": position.next, "last_hash": position.last_hash,
+        "last_time": position.last_time, "offset": position.offset, "epoch": 0, "generation": 0,
+    }  # fmt: skip

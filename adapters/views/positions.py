@@ -1,0 +1,81 @@
+"""How far a reader has come, and who may say so: a claim raises the epoch, and only its holder advances."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from adapters.views.tables import positions
+from contracts import ZERO_HASH
+
+
+class Fenced(Exception):
+    """Another reader of that name has claimed the shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The record to apply next, and what is known of the one before."""
+
+    next: int = 0
+    last_hash: str = ZERO_HASH
+    last_time: str = ""
+    offset: int = 0
+    epoch: int = 0
+    generation: int = 0
+
+
+_COLUMNS = (
+    positions.c.next, positions.c.last_hash, positions.c.last_time,
+    positions.c.offset, positions.c.epoch, positions.c.generation,
+)  # fmt: skip
+_MINE = and_(positions.c.reader == bindparam("b_reader"), positions.c.shard == bindparam("b_shard"))
+_LOCK = select(*_COLUMNS).where(_MINE).with_for_update()
+_CLAIM = update(positions).where(_MINE).values(epoch=positions.c.epoch + 1).returning(*_COLUMNS)
+_DISTURB = update(positions).where(_MINE).values(generation=positions.c.generation + 1)
+_ADVANCE = (
+    update(positions)
+    .where(_MINE)
+    .values({name: bindparam(f"b_{name}") for name in ("next", "last_hash", "last_time", "offset")})
+)
+
+
+def insert_or_keep(connection: Connection, table: Any) -> Any:
+    """INSERT … ON CONFLICT DO NOTHING in the database's own words."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def claim(connection: Connection, reader: str, shards: Iterable[str]) -> dict[str, Position]:
+    """Take the shards from whoever reads them under that name. Their positions, with the new epochs."""
+    found = {}
+    for shard in sorted(shards):
+        start = {"reader": reader, "shard": shard, "next": 0, "last_hash": ZERO_HASH, "last_time": "", "offset": 0}
+        connection.execute(insert_or_keep(connection, positions), {**start, "epoch": 0, "generation": 0})
+        found[shard] = Position(*connection.execute(_CLAIM, {"b_reader": reader, "b_shard": shard}).one())
+    return found
+
+
+def lock(connection: Connection, reader: str, shard: str) -> Position | None:
+    """The position, held until the transaction ends. SQLite's transaction is the lock by itself."""
+    row = connection.execute(_LOCK, {"b_reader": reader, "b_shard": shard}).one_or_none()
+    return None if row is None else Position(*row)
+
+
+def advance(connection: Connection, reader: str, shard: str, to: Position) -> None:
+    """Under the lock: the next record, and the hash, time and offset that go with it."""
+    values = {"b_next": to.next, "b_last_hash": to.last_hash, "b_last_time": to.last_time, "b_offset": to.offset}
+    connection.execute(_ADVANCE, {"b_reader": reader, "b_shard": shard, **values})
+
+
+def disturb(connection: Connection, reader: str, shard: str) -> None:
+    """Under the lock: tell the shard's reader that its rows were changed behind its back."""
+    connection.execute(_DISTURB, {"b_reader": reader, "b_shard": shard})
+
+
+def positions_of(connection: Connection, reader: str) -> dict[str, Position]:
+    """Every shard that the reader has ever claimed."""
+    rows = connection.execute(select(positions.c.shard, *_COLUMNS).where(positions.c.reader == reader))
+    return {row[0]: Position(*row[1:]) for row in rows}

@@ -1,0 +1,39 @@
+"""What the readers remember beside the views: how far each has come, and which streams wait for better code."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+METADATA = MetaData()
+
+positions = Table(
+    "positions",
+    METADATA,
+    Column("reader", String(120), primary_key=True),
+    Column("shard", String(120), primary_key=True),
+    Column("next", BigInteger, nullable=False),
+    # SHA-256 of the value applied last: the next record must name it, and a topic made anew is recognised by it.
+    Column("last_hash", String(64), nullable=False),
+    Column("last_time", String(30), nullable=False),
+    # Where the next record was expected in the topic when this was written. Only a hint.
+    Column("offset", BigInteger, nullable=False),
+    # Who may advance: whoever claimed last.
+    Column("epoch", BigInteger, nullable=False),
+    # Counts what others did to the rows (redrive, swap), so that a reader forgets what it kept in memory.
+    Column("generation", BigInteger, nullable=False),
+    comment="The sequence that each reader applies next in every shard. Advanced in the transaction that changes the view.",
+)
+
+parked = Table(
+    "parked",
+    METADATA,
+    Column("reader", String(120), primary_key=True),
+    Column("shard", String(120), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", String(250), nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("since", String(30), nullable=False),
+    Index("parked_stream", "reader", "stream"),
+    comment="Events that a reader could not apply, and those of the same stream that came after them.",
+)
