@@ -1,0 +1,1 @@
+"""Running the house: settings, composition, command line, local servers, benchmarks and faults."""

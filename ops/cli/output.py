@@ -1,0 +1,117 @@
+"""How every command speaks: answers to standard output, progress and hints to standard error.
+
+With --json an answer is one object on one line, and nothing else is on standard output.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on one line, for programs.")]
+
+# The groups of `spaceos --help`, in the order in which a newcomer needs them.
+FIRST_STEPS = "First steps"
+NETWORK = "The network"
+SERVERS = "Servers"
+CARE = "Care and repair"
+PANELS = (FIRST_STEPS, NETWORK, SERVERS, CARE)
+
+
+class Exit(IntEnum):
+    """What a command's exit code says."""
+
+    OK = 0
+    FOUND_WRONG = 1
+    USAGE = 2
+    UNAVAILABLE = 69
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends a command with an exit code and one or two lines: what is wrong, and what to do next."""
+
+    def __init__(self, problem: str, remedy: str | None = None, *, exit_code: Exit = Exit.FOUND_WRONG) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+        self.exit_code = exit_code
+
+
+def answer(document: Mapping[str, Any]) -> None:
+    """One object on one line. What JSON does not know (paths, dates, decimals) is written as text."""
+    sys.stdout.write(json.dumps(document, default=str, separators=(",", ":"), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A sentence that answers; may hold rich mark-up."""
+    _console(sys.stdout).print(text, highlight=False, soft_wrap=True)
+
+
+def hint(text: str) -> None:
+    """A sentence beside the answer."""
+    _console(sys.stderr).print(text, highlight=False, soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows of plain values, not mark-up; numbers stand to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [tuple(row) for row in rows]
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for position, column in enumerate(columns):
+        numbers = bool(cells) and all(isinstance(row[position], (int, float)) for row in cells)
+        drawn.add_column(column, justify="right" if numbers else "left")
+    for row in cells:
+        drawn.add_row(*(value if isinstance(value, Text) else Text(_shown(value)) for value in row))
+    _console(sys.stdout).print(drawn)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner while something takes its time; nothing where nobody watches."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+def fail(problem: str, remedy: str | None) -> None:
+    """The last words of a command that failed."""
+    from rich.markup import escape
+
+    hint(f"[bold red]✗[/] {escape(problem)}")
+    if remedy:
+        hint(f"[bold]→[/] {escape(remedy)}")
+
+
+def wants_traceback() -> bool:
+    return os.environ.get("SPACEOS_DEBUG", "") not in {"", "0"}
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def _console(stream: Any) -> Any:
+    from rich.console import Console
+
+    return Console(file=stream)

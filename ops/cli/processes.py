@@ -1,0 +1,86 @@
+"""`spaceos up`, and the processes that it runs, each alone."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.output import FIRST_STEPS, NETWORK, Json, answer, say
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers; one a core is enough.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run worker, relay and projectors, and start again whatever crashes or stops answering. Ctrl-C stops them all."""
+    from ops.compose import deployment
+    from ops.serve import parts_of
+    from ops.supervisor import Happening, Supervisor
+
+    def tell(happening: Happening) -> None:
+        if as_json:
+            answer({"part": happening.part, "what": happening.what, "detail": happening.detail, "pid": happening.pid})
+        else:
+            colour = {"started": "green", "stopped": "dim"}.get(happening.what, "yellow")
+            pid = f" [dim]pid {happening.pid}[/]" if happening.pid else ""
+            say(f"[{colour}]{happening.what:>8}[/] {happening.part}{pid} {happening.detail}")
+
+    async def run() -> None:
+        found = deployment()
+        await found.prepare()
+        supervisor = Supervisor(parts_of(found, workers), found.settings.home, tell)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+        await supervisor.run()
+
+    asyncio.run(run())
+
+
+def worker(
+    slot: Annotated[str, typer.Option(help="A name that stays: a restarted worker has its partitions at once.")] = "",
+) -> None:
+    """Decide commands: one process; start as many as there are cores."""
+    from ops.compose import deployment
+    from ops.serve import run_worker
+
+    _run(f"worker{'-' + slot if slot else ''}", run_worker(deployment(), slot or None))
+
+
+def relay() -> None:
+    """Publish what workers made durable: one process a deployment."""
+    from ops.compose import deployment
+    from ops.serve import run_relay
+
+    _run("relay", run_relay(deployment()))
+
+
+def projector(
+    names: Annotated[list[str] | None, typer.Argument(help="Projections, processes, collectors; all without.")] = None,
+) -> None:
+    """Read the log into views: one process, a consumer group for each name."""
+    from ops.compose import deployment
+    from ops.serve import run_readers
+
+    _run("projector", run_readers(deployment(), names or ()))
+
+
+def _run(name: str, main: Coroutine[Any, Any, None]) -> None:
+    import setproctitle
+
+    from ops import logs, telemetry
+    from ops.settings import Settings
+
+    setproctitle.setproctitle(f"spaceos {name}")
+    settings = Settings()
+    logs.configure(name, settings.log_level)
+    telemetry.set_up(name, settings)
+    asyncio.run(main)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=FIRST_STEPS)(up)
+    app.command(rich_help_panel=NETWORK)(worker)
+    app.command(rich_help_panel=NETWORK)(relay)
+    app.command(rich_help_panel=NETWORK)(projector)

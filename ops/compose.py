@@ -1,0 +1,103 @@
+"""Composition: a deployment's parts, wired from its settings and genesis. Nothing else knows how they fit together."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from adapters import keys
+from adapters.kafka.topics import Topic, create_topics, topics_of
+from adapters.sql import assert_durable, engine_for
+from adapters.sql.schema import upgrade
+from adapters.sql.store import Store
+from contracts import contexts
+from ops.genesis import Genesis, read_genesis
+from ops.settings import Settings
+from streams import Collector, Projection, Stream, all_streams
+
+
+class NoSuchProjection(LookupError):
+    """No context wires a projection of that name."""
+
+
+@dataclass
+class Deployment:
+    """One network on one store, as the settings say. It is also the World of its streams."""
+
+    settings: Settings
+
+    @cached_property
+    def genesis_path(self) -> Path:
+        return self.settings.home / "genesis.json"
+
+    @cached_property
+    def genesis(self) -> Genesis:
+        return read_genesis(self.genesis_path)
+
+    @property
+    def network(self) -> str:
+        return self.genesis.network
+
+    def verify(self, did: str, value: bytes, signature: str) -> bool:
+        return keys.verify(did, value, signature)
+
+    @cached_property
+    def writer(self) -> keys.Signer:
+        """Who signs the events of this process."""
+        return keys.read_key(self.settings.keys / "writer.key")
+
+    def open_store(self) -> Store:
+        """The write side's database: newest schema, proven durable, of this network."""
+        engine = open_engine(self.settings.store, "store")
+        store = Store(engine)
+        store.establish(network=self.network, partitions=str(self.settings.partitions))
+        store.plant(self.genesis.grants())
+        return store
+
+    def contexts(self) -> list[str]:
+        """The contexts that can be asked."""
+        return list(contexts())
+
+    @cached_property
+    def streams(self) -> list[Stream]:
+        """All that every context wires."""
+        return list(all_streams(self))
+
+    def projection(self, name: str) -> Projection:
+        """The projection of that name. Raises NoSuchProjection."""
+        found = {stream.name: stream for stream in self.streams if isinstance(stream, Projection)}
+        if name not in found:
+            raise NoSuchProjection(f"no projection {name}; there are: {', '.join(sorted(found))}")
+        return found[name]
+
+    def raw_topics(self) -> list[str]:
+        """Topics of signed facts that collectors read."""
+        return sorted({stream.topic for stream in self.streams if isinstance(stream, Collector)})
+
+    async def prepare(self) -> None:
+        """What must be there before any process starts: databases with their schemas, topics with their settings."""
+        self.open_store().engine.dispose()
+        open_engine(self.settings.views, "views").dispose()
+        options = {"replicas": self.settings.replicas, "min_insync_replicas": self.settings.min_insync_replicas}
+        await create_topics(topics_of_deployment(self), self.settings.kafka_client_options(), **options)
+
+
+def deployment() -> Deployment:
+    """The one that the environment describes. Raises InvalidSettings."""
+    return Deployment(Settings())
+
+
+def topics_of_deployment(found: Deployment) -> list[Topic]:
+    """All topics, with their partitions and settings."""
+    return topics_of(found.contexts(), found.raw_topics(), found.settings.partitions)
+
+
+def open_engine(url: str, schema: str) -> Engine:
+    """An engine on a database with the newest schema. Raises NotDurable."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = engine_for(url)
+    upgrade(engine, schema)
+    assert_durable(engine)
+    return engine

@@ -1,0 +1,90 @@
+"""What people want to look at when the demo is over."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from adapters.sql import engine_for, reading
+from contracts import Uuid
+from ops.cli.output import say, table
+from ops.compose import Deployment
+from ops.demo.run import Result
+from ops.fleet import CATALOGUE
+from projections.inference import decisions, explain, most_chosen
+from projections.providers import OfferStanding, offers_of
+
+
+def show(deployment: Deployment, result: Result) -> None:
+    """Who was chosen, why not the others, how fast, and whether all is there."""
+    views: Engine = engine_for(deployment.settings.views)
+    with reading(views) as connection:
+        _chosen(connection)
+        _explained(connection)
+    _speed(result)
+    _checked(result)
+
+
+def _chosen(connection: Connection) -> None:
+    total = connection.execute(select(func.count()).select_from(decisions)).scalar_one()
+    standing = _standing(connection)
+    rows = []
+    for offer, times in most_chosen(connection, 10):
+        found = standing.get(offer)
+        if found is not None:
+            price = f"${found.prompt_price / 10**12:.3f}"
+            rows.append((offer, found.gpu, found.country, found.tier, price, times, f"{times / total:.1%}"))
+    table("Chosen most often", ("offer", "machine", "in", "tier", "a million tokens", "requests", "share"), rows)
+
+
+def _standing(connection: Connection) -> dict[str, OfferStanding]:
+    now_ms = int(datetime.now().timestamp() * 1000)  # noqa: DTZ005  a timestamp has no zone
+    return {found.offer: found for model in CATALOGUE for found in offers_of(model.id, now_ms, connection)}
+
+
+def _explained(connection: Connection) -> None:
+    # A decision in which somebody cheaper was passed over says more than one in which nobody was.
+    most = select(decisions.c.request).order_by(func.length(decisions.c.considered).desc()).limit(1)
+    request = connection.scalar(most)
+    found = explain(Uuid(request), connection) if request else None
+    if found is None:
+        return
+    rows = [(each.offer, f"${each.cost / 10**18:.6f}", each.reason or "in the chain") for each in found.considered[:14]]
+    table(f"Why not the others: {found.request}, {found.model}", ("offer", "cost", "why"), rows)
+    say(f"Chosen: [bold]{found.chain[0]}[/]; the whole decision: spaceos show decision {found.request}")
+
+
+def _speed(result: Result) -> None:
+    rate = result.requests / result.seconds if result.seconds else 0.0
+    rows: Sequence[tuple[Any, ...]] = [
+        ("requests decided and durable a second", f"{rate:,.0f}"),
+        ("command to view, p50", f"{result.percentile(0.5):,.1f} ms"),
+        ("command to view, p99", f"{result.percentile(0.99):,.1f} ms"),
+        ("lag of the views at the end", "0 events" if result.tally.is_ok else "see below"),
+    ]
+    table(f"Speed: {result.source}", ("what", ""), rows)
+
+
+def _checked(result: Result) -> None:
+    found = result.tally
+    refusals = ", ".join(f"{name} {count}" for name, count in sorted(found.refusals.items()))
+    rows = [
+        ("commands with an outcome", f"{found.commands:,}"),
+        ("accepted", f"{found.accepted:,}"),
+        ("refused", f"{found.refused:,} ({refusals})" if refusals else "0"),
+        ("events", f"{found.events:,}"),
+        ("lost", f"{found.lost:,}"),
+        ("duplicated", f"{found.duplicated:,}"),
+        ("out of order", f"{found.out_of_order:,}"),
+        ("exact repeats on topics, which readers drop", f"{found.repeated_on_topics:,}"),
+        ("decisions derived again from the log, with another answer", f"{len(result.differences):,} of {result.again:,}"),
+        ("processes restarted", f"{result.restarts:,}"),
+    ]
+    table("Counted from store, topics and views", ("what", ""), rows)
+    for problem in found.problems:
+        say(f"[bold red]✗[/] {problem}")
+    for difference in result.differences[:5]:
+        say(f"[bold red]✗[/] {difference.router} decided {difference.request} otherwise than its table says")
+    if result.is_ok:
+        say("[bold green]✓[/] Every accepted command has exactly its events, in order, on the topic and in every view.")

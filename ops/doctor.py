@@ -1,0 +1,219 @@
+"""What is wrong with this machine or with these settings, and the one command that mends it."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+
+from ops.local import kafka, postgres
+from ops.local.processes import is_free
+from ops.settings import Settings, known_variables, unknown_variables
+
+# A broker's segments and a database's log take this much before there is a single fact in them.
+BYTES_NEEDED = 1_000_000_000
+BYTES_COMFORTABLE = 5_000_000_000
+
+
+class Health(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    """Not needed by these settings, or about to happen by itself."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    subject: str
+    health: Health
+    said: str
+    remedy: str | None = None
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """One finding or several a check, in the order in which one would mend them."""
+    for check in CHECKS:
+        yield from check(settings)
+
+
+def _variables(_: Settings) -> Iterator[Finding]:
+    for name in unknown_variables():
+        meant = get_close_matches(name, known_variables(), n=1)
+        remedy = f"unset {name}" + (f", or did you mean {meant[0]}?" if meant else "")
+        yield Finding("settings", Health.NOTE, f"{name} is no setting and has no effect", remedy)
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    yield Finding("Python", Health.OK, f"{'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}")
+
+
+def _java(settings: Settings) -> Iterator[Finding]:
+    try:
+        java = kafka.find_java(settings)
+    except kafka.JavaMissing as missing:
+        needed = Health.NOTE if settings.kafka else Health.WRONG
+        yield Finding("Java", needed, str(missing).partition(";")[0], _install("default-jre-headless", "Java 17 or later"))
+    else:
+        yield Finding("Java", Health.OK, f"{kafka.java_version(java)} in {java}")
+
+
+def _maven(settings: Settings) -> Iterator[Finding]:
+    if shutil.which("mvn"):
+        yield Finding("Maven", Health.OK, "fetches the local broker's jars")
+    elif kafka.jars_are_here(settings.cache) or settings.kafka:
+        yield Finding("Maven", Health.OK, "absent, and not needed: there is a broker already")
+    else:
+        yield Finding("Maven", Health.WRONG, "there is no mvn to fetch the local broker's jars", _install("maven", "Maven"))
+
+
+def _postgresql(settings: Settings) -> Iterator[Finding]:
+    try:
+        programs = postgres.find_programs(settings)
+    except postgres.PostgresMissing as missing:
+        said = f"{str(missing).partition(';')[0]}; only `spaceos postgres` and the tests need it"
+        yield Finding("PostgreSQL", Health.NOTE, said, _install("postgresql", "PostgreSQL"))
+    else:
+        yield Finding("PostgreSQL", Health.OK, f"{postgres.release_of(programs)} in {programs}")
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    existing = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        remedy = f"set SPACEOS_HOME to a folder of yours, or: chown {os.getuid()} {existing}"
+        yield Finding("home", Health.WRONG, f"{existing} cannot be written to", remedy)
+        return
+    free = shutil.disk_usage(existing).free
+    said = f"{settings.home}, {free / 1e9:.1f} GB free"
+    if free < BYTES_NEEDED:
+        remedy = "free some space, or set SPACEOS_HOME to a folder on another disk"
+        yield Finding("home", Health.WRONG, f"{said}; at least {BYTES_NEEDED / 1e9:.0f} GB are needed", remedy)
+    else:
+        yield Finding("home", Health.OK if free >= BYTES_COMFORTABLE else Health.NOTE, said)
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    files = [file for file in settings.keys.rglob("*") if file.is_file()] if settings.keys.is_dir() else []
+    loose = [file for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
+    for file in loose:
+        said = f"{file} can be read by others (mode {stat.S_IMODE(file.stat().st_mode):o})"
+        yield Finding(
+            "keys", Health.WRONG, said, f"chmod 600 {file}, and replace the key if anybody else has been on this machine"
+        )
+    if not loose:
+        yield Finding("keys", Health.OK, f"{len(files)} in {settings.keys}, for nobody else's eyes")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.kafka:
+        yield _cluster(settings)
+        return
+    now = kafka.status(settings.home)
+    match now.state:
+        case "running":
+            yield Finding("Kafka", Health.OK, f"answers at {now.address}")
+        case "starting":
+            said = f"pid {now.pid} does not answer at {now.address}; its log is {settings.home}/kafka/server.log"
+            yield Finding("Kafka", Health.WRONG, said, "spaceos kafka stop && spaceos kafka start")
+        case "stopped" if _taken(now.address):
+            said = f"another program listens on {now.address}"
+            yield Finding("Kafka", Health.WRONG, said, f"end it, or: rm {settings.home}/kafka/ports.json")
+        case _:
+            yield Finding("Kafka", Health.NOTE, f"the local broker is {now.state}", "spaceos kafka start")
+
+
+def _cluster(settings: Settings) -> Finding:
+    """Ask a cluster as our clients do: with its certificates and passwords."""
+    import asyncio
+    import logging
+
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import KafkaError
+
+    # The client reports every failed attempt, and we report the result.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+    async def count_brokers() -> int:
+        admin = AIOKafkaAdminClient(request_timeout_ms=5000, **settings.kafka_client_options())
+        try:
+            await admin.start()
+            return len((await admin.describe_cluster())["brokers"])
+        finally:
+            await admin.close()
+
+    try:
+        brokers = asyncio.run(asyncio.wait_for(count_brokers(), 15))
+    except (KafkaError, OSError, TimeoutError, ValueError) as error:
+        said = f"{settings.kafka} does not answer: {error or type(error).__name__}"
+        return Finding("Kafka", Health.WRONG, said, "check SPACEOS_KAFKA and SPACEOS_KAFKA_SECURITY_PROTOCOL, _SASL_…, _TLS_…")
+    if brokers < settings.replicas:
+        said = f"{settings.kafka} has {brokers} brokers, and SPACEOS_REPLICAS is {settings.replicas}"
+        return Finding("Kafka", Health.WRONG, said, f"export SPACEOS_REPLICAS={brokers}")
+    return Finding("Kafka", Health.OK, f"{settings.kafka} answers, {brokers} brokers")
+
+
+def _databases(settings: Settings) -> Iterator[Finding]:
+    yield _database("store", settings.store, settings)
+    if settings.views != settings.store:
+        yield _database("views", settings.views, settings)
+
+
+def _database(subject: str, url: str, settings: Settings) -> Finding:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import DatabaseError
+
+    from adapters.sql import NotDurable, assert_durable, engine_for
+
+    shown = make_url(url).render_as_string(hide_password=True)
+    file = make_url(url).database
+    # Asking would make the file.
+    if url.startswith("sqlite") and file and not Path(file).exists():
+        return Finding(subject, Health.OK, f"{shown}, made at the first start")
+    engine = engine_for(url)
+    try:
+        assert_durable(engine)
+    except NotDurable as fault:
+        setting = "in postgresql.conf" if url.startswith("postgresql") else "for the file"
+        return Finding(subject, Health.WRONG, str(fault), f"set it {setting} and restart what uses it")
+    except DatabaseError as error:
+        said = str(error.orig).strip().splitlines()
+        return Finding(subject, Health.WRONG, f"{shown} does not answer: {said[-1] if said else error}", _reach(url, settings))
+    finally:
+        engine.dispose()
+    return Finding(subject, Health.OK, f"{shown} answers and is durable")
+
+
+def _reach(url: str, settings: Settings) -> str:
+    if url.startswith("sqlite"):
+        return "restore the file from a backup, or move it away to begin anew"
+    try:
+        local = postgres.address(settings.home)
+    except postgres.NotStarted:
+        return "check SPACEOS_STORE, or start a local server: spaceos postgres start"
+    return "spaceos postgres start" if local.partition("@")[2] in url else "check SPACEOS_STORE and that the server runs"
+
+
+def _taken(address: str | None) -> bool:
+    return address is not None and not is_free(int(address.rpartition(":")[2]))
+
+
+def _install(package: str, what: str) -> str:
+    if not shutil.which("apt-get"):
+        return f"install {what} with this system's package manager"
+    return f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install -y --no-install-recommends {package}"
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _variables,
+    _python,
+    _java,
+    _maven,
+    _postgresql,
+    _home,
+    _keys,
+    _broker,
+    _databases,
+)

@@ -1,0 +1,330 @@
+"""Apache Kafka on this machine: one process that is broker and controller (KRaft), on the loopback interface only.
+
+The jars are fetched once by Maven. The folder <home>/kafka holds the rest: configuration, ports, log and data. A broker
+that was killed starts again with the same data at the same address. What an extra.properties in that folder says is added
+to the configuration, and wins.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from ops.local.processes import PortTaken, Process, ServerFailed, alone, free_port, is_free, launch, recorded, tail
+from ops.settings import Settings
+
+POM = Path(__file__).parent.parent / "pom.xml"
+JAVA_AT_LEAST = 17
+START_SECONDS = 60.0
+FETCH_SECONDS = 600.0
+# A broker under load needs a moment to hand over its groups; what it has not done by then it repairs at the next start.
+STOP_SECONDS = 20.0
+
+
+class NotStarted(Exception):
+    """There is no local broker in this home."""
+
+
+class JavaMissing(Exception):
+    """No Java that could run the broker."""
+
+
+class JarsMissing(Exception):
+    """The broker's jars are not here and could not be fetched."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """`starting` is a process that does not answer (yet)."""
+
+    state: Literal["absent", "stopped", "starting", "running"]
+    address: str | None = None
+    pid: int | None = None
+
+
+def start(home: Path, *, settings: Settings | None = None, timeout_seconds: float = START_SECONDS) -> str:
+    """Start the broker, if it does not run, and wait until it answers. Returns its address.
+
+    Raises JavaMissing, JarsMissing, PortTaken, ServerFailed. `settings` say where Java and the cache of jars are.
+    """
+    settings = settings or Settings()
+    folder = _folder(home)
+    with alone(folder):
+        deadline = time.monotonic() + timeout_seconds
+        running = recorded(folder / "pid")
+        # One that is found may be about to end.
+        if running is None or not _comes_to_answer(running, folder, deadline):
+            java = find_java(settings)
+            classpath = f"{jars(settings.cache)}/*"
+            _configure(folder)
+            _format(folder, java, classpath)
+            if not _comes_to_answer(_launch(folder, java, classpath), folder, deadline):
+                raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
+        return address(home)
+
+
+def stop(home: Path) -> bool:
+    """End the broker in order. False if it did not run."""
+    with alone(_folder(home)):
+        process = recorded(_folder(home) / "pid")
+        if process is None:
+            return False
+        process.end(signal.SIGTERM, STOP_SECONDS)
+        (_folder(home) / "pid").unlink(missing_ok=True)
+        return True
+
+
+def kill(home: Path) -> bool:
+    """End the broker as a power cut would (SIGKILL). False if it did not run."""
+    process = recorded(_folder(home) / "pid")
+    return process is not None and process.kill()
+
+
+def status(home: Path) -> Status:
+    try:
+        where = address(home)
+    except NotStarted:
+        return Status("absent")
+    process = recorded(_folder(home) / "pid")
+    if process is None:
+        return Status("stopped", where)
+    return Status("running" if answers(where) else "starting", where, process.pid)
+
+
+def address(home: Path) -> str:
+    """host:port, the same for the life of the home. Raises NotStarted."""
+    try:
+        ports = _ports(_folder(home))
+    except FileNotFoundError:
+        raise NotStarted(f"there is no broker in {home}; start one with `spaceos kafka start`, or set SPACEOS_KAFKA") from None
+    return f"127.0.0.1:{ports['broker']}"
+
+
+def answers(where: str, timeout_seconds: float = 2.0) -> bool:
+    """Whether a plaintext broker lists itself as alive, so that topics can be made; an open port is not enough."""
+    host, _, port = where.rpartition(":")
+    # Metadata, version 1, of no topic: length, api key, version, correlation id, no client id, an empty list.
+    request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+    try:
+        with socket.create_connection((host, int(port)), timeout_seconds) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            with connection.makefile("rb") as answer:
+                _, correlation, brokers = struct.unpack(">iii", answer.read(12))
+    except (OSError, struct.error):
+        return False
+    return bool(correlation == 1 and brokers > 0)
+
+
+def find_java(settings: Settings) -> Path:
+    """The java of SPACEOS_KAFKA_JAVA_HOME, JAVA_HOME or the PATH. Raises JavaMissing, also for one that is too old."""
+    homes = [home for home in (settings.kafka_java_home, os.environ.get("JAVA_HOME")) if home]
+    found = shutil.which("java", path=str(Path(homes[0]) / "bin") if homes else None)
+    if found is None:
+        where = f"in {homes[0]}/bin" if homes else "on the PATH"
+        raise JavaMissing(
+            f"Kafka needs Java {JAVA_AT_LEAST} or later, and there is none {where}; `spaceos doctor` says how to install it"
+        )
+    version = java_version(Path(found))
+    if version < JAVA_AT_LEAST:
+        raise JavaMissing(
+            f"Kafka needs Java {JAVA_AT_LEAST} or later, and {found} is {version}; set SPACEOS_KAFKA_JAVA_HOME to a later one"
+        )
+    return Path(found)
+
+
+def java_version(java: Path) -> int:
+    """The feature release, 17 for 17.0.15; 0 if it does not say."""
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    # Java 8 called itself 1.8.
+    match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+    return int(match[1]) if match else 0
+
+
+def jars(cache: Path) -> Path:
+    """The folder of the broker's jars, fetched by Maven unless it is there. Raises JarsMissing."""
+    folder = _jars_in(cache)
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    # Fetched beside and then renamed: a folder that exists is whole, whoever else fetches at the same time.
+    with TemporaryDirectory(dir=cache) as fetched:
+        _fetch(Path(fetched))
+        try:
+            (Path(fetched) / "jars").rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def jars_are_here(cache: Path) -> bool:
+    return _jars_in(cache).is_dir()
+
+
+def _jars_in(cache: Path) -> Path:
+    release = re.search(r"<artifactId>kafka_2.13</artifactId>\s*<version>([\d.]+)</version>", POM.read_text())
+    assert release, f"{POM} names no release of Kafka"
+    return cache / f"kafka-{release[1]}"
+
+
+def _fetch(folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise JarsMissing(
+            "the broker's jars are fetched by Maven, and there is no mvn; `spaceos doctor` says how to install it"
+        )
+    command: list[str | Path] = [
+        maven,
+        "-q",
+        "-B",
+        "-f",
+        POM,
+        "dependency:copy-dependencies",
+        f"-DoutputDirectory={folder / 'jars'}",
+    ]
+    # In a folder of its own, so that no .mvn or target folder of the caller's has a say.
+    try:
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise JarsMissing(
+            f"Maven did not fetch the broker's jars within {FETCH_SECONDS:.0f} s; is the network there?"
+        ) from None
+    if run.returncode != 0:
+        said = "\n".join((run.stdout + run.stderr).splitlines()[:5])
+        raise JarsMissing(f"Maven could not fetch the broker's jars; is the network there?\n{said}")
+
+
+def _configure(folder: Path) -> None:
+    """Choose ports at the first start; check at any later one that they are still ours to take."""
+    try:
+        ports = _ports(folder)
+    except FileNotFoundError:
+        ports = {"broker": free_port(), "controller": free_port()}
+        (folder / "ports.json").write_text(json.dumps(ports))
+    for port in ports.values():
+        if not is_free(port):
+            raise PortTaken(
+                f"another program listens on 127.0.0.1:{port}; end it, or delete {folder}/ports.json for other ports"
+            )
+    extra = folder / "extra.properties"
+    lines = [f"{name}={value}" for name, value in _properties(folder, ports).items()]
+    (folder / "server.properties").write_text("\n".join([*lines, extra.read_text() if extra.exists() else "", ""]))
+    (folder / "log4j2.properties").write_text(_LOGGING.format(log=folder / "server.log"))
+
+
+def _properties(folder: Path, ports: dict[str, int]) -> dict[str, str | int]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']}",
+        "log.dirs": str(folder / "data"),
+        # A topic that nobody declared has the wrong partitions: better an error than a stream in the wrong shard.
+        "auto.create.topics.enable": "false",
+        # Nothing is forgotten unless its topic says so.
+        "log.retention.ms": -1,
+        # A deleted topic's files go at once, not after a minute.
+        "log.segment.delete.delay.ms": 1000,
+        # One broker: there is nobody to replicate to, and few groups to spread.
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 4,
+        # A broker that was killed may register again only when its last session has run out.
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
+        # Groups form at once, and sessions of a few seconds are allowed, so that a dead reader is soon replaced.
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
+    }  # fmt: skip
+
+
+_LOGGING = """\
+status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.filePattern = {log}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{ISO8601}} %-5p %m (%c{{1}})%n
+appender.file.policies.type = SizeBasedTriggeringPolicy
+appender.file.policies.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 3
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+def _format(folder: Path, java: Path, classpath: str) -> None:
+    if (folder / "data" / "meta.properties").exists():
+        return
+    command: list[str | Path] = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+    command += ["--cluster-id", _new_cluster_id(), "--config", folder / "server.properties"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+    if run.returncode != 0:
+        raise ServerFailed(f"Kafka could not format {folder}/data\n{run.stdout}{run.stderr}".rstrip())
+
+
+def _new_cluster_id() -> str:
+    # An id that begins with a dash would be taken for an option.
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return name
+
+
+def _launch(folder: Path, java: Path, classpath: str) -> Process:
+    command: list[str | Path] = [java, "-Xmx384m", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
+    command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
+    command += ["kafka.Kafka", folder / "server.properties"]
+    (folder / "output.log").unlink(missing_ok=True)
+    return launch(command, log=folder / "output.log", pid_file=folder / "pid", environment=_environment())
+
+
+def _environment() -> dict[str, str]:
+    # JAVA_TOOL_OPTIONS and the like of the caller's shell are meant for other programs.
+    return {name: value for name, value in os.environ.items() if not name.startswith(("JAVA_", "_JAVA_", "JDK_JAVA_"))}
+
+
+def _comes_to_answer(process: Process, folder: Path, deadline: float) -> bool:
+    """False if it ended. Raises ServerFailed after the deadline."""
+    where = f"127.0.0.1:{_ports(folder)['broker']}"
+    while not answers(where):
+        if not process.alive:
+            return False
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"Kafka does not answer; its log is {folder}/server.log\n{_last_words(folder)}")
+        time.sleep(0.1)
+    return True
+
+
+def _last_words(folder: Path) -> str:
+    said = f"{tail(folder / 'output.log', 60)}\n{tail(folder / 'server.log', 60)}"
+    # What was wrong is in the messages; where Kafka noticed it fills the screen.
+    return "\n".join([line for line in said.splitlines() if line and not line.startswith("\tat ")][-15:])
+
+
+def _ports(folder: Path) -> dict[str, int]:
+    ports: dict[str, int] = json.loads((folder / "ports.json").read_text())
+    return ports
+
+
+def _folder(home: Path) -> Path:
+    return home.absolute() / "kafka"

@@ -1,0 +1,365 @@
+"""A batch: decided on an overlay, sealed (numbered, chained, signed), committed whole or not at all."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from adapters.crash import crashpoint
+from adapters.keys import Signer, verify
+from adapters.sql.store import (
+    AuthorityMoved,
+    CommandRow,
+    Decided,
+    EventRow,
+    KeyAuthority,
+    Known,
+    Sealed,
+    Shard,
+    Store,
+)
+from commands import Asked, AuthorityChange, Service, services
+from contracts import (
+    MAX_RECORD_BYTES,
+    Command,
+    CommandRecord,
+    Event,
+    Record,
+    RefusalReason,
+    StreamName,
+    authority_positions,
+    encode_outcome,
+    event_id,
+    instant,
+    outcome_id,
+    partition_of,
+    rfc3339,
+)
+from domain import Aggregate, Refused
+from ops.worker.aggregates import Aggregates
+from ops.worker.authority import Permit, changed, permitted
+from ops.worker.checking import Checked
+
+log = logging.getLogger(__name__)
+
+
+class TooLarge(Exception):
+    """An event, or the outcome that lists them, would be larger than a record may be: refused, and the batch decided again."""
+
+    def __init__(self, checked: Checked) -> None:
+        super().__init__("an event of the command, or the list of its events, is larger than a record may be")
+        self.checked = checked
+
+
+@dataclass(slots=True)
+class Ruling:
+    """One command's decision, before it has a time and a signature."""
+
+    checked: Checked
+    identity: str
+    number: int
+    causation: str
+    events: Sequence[Event] = ()
+    first_version: int = 0
+    refusal: RefusalReason | None = None
+    permit: Permit | None = None
+    changes: list[tuple[AuthorityChange, int]] = field(default_factory=list)
+    """Authority changes with the ordinal of their event."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What a poll brought of one partition, and the counter row that the worker believes in."""
+
+    shard: Shard
+    records: list[Checked]
+    rulings: list[Ruling] = field(default_factory=list)
+    events: int = 0
+
+    @property
+    def next_number(self) -> int:
+        return self.shard.next_outcome + len(self.rulings)
+
+
+class Decider:
+    """Decides batches for the shards of one worker. Whatever fails, the caller forgets, reads the rows and comes again."""
+
+    def __init__(self, store: Store, signer: Signer, network: str, partitions: int) -> None:
+        self.store = store
+        self.signer = signer
+        self.network = network
+        self.partitions = partitions
+        self.aggregates = Aggregates(store)
+        self._services: dict[str, Service] = {s.context: s for s in services(self.aggregates, verify)}
+        self._authority: dict[str, KeyAuthority] = {}
+        self._believed: dict[int, Shard] = {}
+        """Each shard's counter row as this worker left it."""
+        self._shard_ids: dict[tuple[str, int], int] = {}
+
+    def forget(self) -> None:
+        """After any failure: nothing that was believed is believed any more."""
+        self.aggregates.forget()
+        self._authority.clear()
+        self._believed.clear()
+
+    def commit(self, chunks: Sequence[Chunk]) -> Sealed:
+        """Decide and make durable. Raises what the store raises; nothing of the batch has happened then."""
+        if any(self._believed.get(chunk.shard.id) != chunk.shard for chunk in chunks):
+            # The shard comes to us, or comes back: whoever had it meanwhile has moved what we remember of its streams,
+            # and no unique version stops a refusal that rests on an old one.
+            self.forget()
+        while True:
+            batch = _Batch(self, chunks)
+            try:
+                sealed = self.store.commit(batch.decide())
+            except TooLarge as error:
+                error.checked.problem = RefusalReason(name="TooLarge", text=str(error))
+                error.checked.command = None
+                self.forget()
+                continue
+            except AuthorityMoved:
+                # Nobody is to blame: a key changed between reading and locking. The records are verified already.
+                self.forget()
+                continue
+            for change, _, _ in sealed.authority:
+                self._authority.pop(change.key, None)
+            self._believed.update({after.id: after for _, after in sealed.shards})
+            return sealed
+
+    def authority_of(self, sources: Iterable[str]) -> dict[str, KeyAuthority]:
+        """From the cache, else from the store; what is cached is compared in the transaction."""
+        wanted = set(sources)
+        if missing := wanted - self._authority.keys():
+            if len(self._authority) > 100_000:
+                self._authority.clear()
+                missing = wanted
+            self._authority.update(self.store.authority(missing))
+        return {key: self._authority[key] for key in wanted if key in self._authority}
+
+    def service(self, context: str) -> Service:
+        return self._services[context]
+
+    def shard_id_of(self, stream: str) -> int:
+        """The shard in which a stream is, for comparing what was only looked at."""
+        context = stream.partition("/")[0]
+        where = (context, partition_of(stream, self.partitions))
+        if where not in self._shard_ids:
+            self._shard_ids[where] = self.store.shard(*where).id
+        return self._shard_ids[where]
+
+
+class _Batch:
+    """One attempt at a batch."""
+
+    def __init__(self, decider: Decider, chunks: Sequence[Chunk]) -> None:
+        self._decider = decider
+        self._chunks = [Chunk(chunk.shard, chunk.records) for chunk in chunks]
+        self._relied: dict[str, KeyAuthority | None] = {}
+        self._changed: set[str] = set()
+        self._repeats: list[tuple[int, int]] = []
+        genuine = [c for chunk in chunks for c in chunk.records if c.is_genuine and c.record is not None]
+        self._known: dict[str, Known] = decider.store.known({_identity(c) for c in genuine})
+        self._authority = decider.authority_of({c.record.source for c in genuine if c.record is not None})
+        # Drawn after authority was read: a decision is never dated before the grant that it relies on. And never before
+        # what the shards have recorded: a clock that was set back must not make an ended role live again.
+        self._now = max([decider.store.clock(), *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])
+        decider.aggregates.begin({c.record.subject for c in genuine if c.command is not None and c.record is not None})
+
+    def decide(self) -> Decided:
+        crashpoint("command.loaded")
+        for chunk in self._chunks:
+            for checked in chunk.records:
+                self._rule(chunk, checked)
+        crashpoint("command.decided")
+        return Decided(
+            shards=[chunk.shard for chunk in self._chunks],
+            seal=(lambda now: self._seal(max(now, self._now))) if self._changed else lambda _: self._seal(self._now),
+            relied=self._relied,
+            looked_at=self._looked_at(),
+            changed_keys=self._changed,
+            repeats=self._repeats,
+        )
+
+    def _looked_at(self) -> dict[str, tuple[int, int]]:
+        aggregates, mine = self._decider.aggregates, {chunk.shard.id for chunk in self._chunks}
+        foreign = {s: self._decider.shard_id_of(s) for s in aggregates.touched.keys() - aggregates.recorded.keys()}
+        return {stream: (shard, aggregates.touched[stream]) for stream, shard in foreign.items() if shard not in mine}
+
+    def _rule(self, chunk: Chunk, checked: Checked) -> None:
+        if not checked.is_genuine or checked.record is None:
+            self._refuse_in_place(chunk, checked, checked.problem)
+            return
+        identity = _identity(checked)
+        if known := self._known.get(identity):
+            if known.hash == checked.record.hash:
+                self._repeats.append((known.shard, known.number))
+            else:
+                conflict = RefusalReason(name="Conflict", text="another command of this source has this id", field="id")
+                self._refuse_in_place(chunk, checked, conflict)
+            return
+        ruling = Ruling(checked, identity, chunk.next_number, checked.record.id)
+        self._known[identity] = Known(checked.record.hash, chunk.shard.id, ruling.number)
+        self._judge(chunk, ruling, checked.record, checked.command)
+        chunk.rulings.append(ruling)
+
+    def _refuse_in_place(self, chunk: Chunk, checked: Checked, problem: RefusalReason | None) -> None:
+        place = _place(chunk.shard, checked.incoming.offset)
+        chunk.rulings.append(Ruling(checked, place, chunk.next_number, place, refusal=problem))
+
+    def _judge(self, chunk: Chunk, ruling: Ruling, record: CommandRecord, command: Command | None) -> None:
+        if record.expires is not None and self._now > record.expires:
+            ruling.refusal = RefusalReason(
+                name="Expired", text=f"the command expired at {rfc3339(record.expires)}", field="expires"
+            )
+            return
+        if command is None:
+            ruling.refusal = ruling.checked.problem
+            return
+        known = self._authority.get(record.source)
+        if record.source not in self._changed:
+            self._relied[record.source] = known
+        permit = permitted(known, type(command), record, self._now)
+        if isinstance(permit, RefusalReason):
+            ruling.refusal = permit
+            return
+        ruling.permit = permit
+        self._ask(chunk, ruling, command, record)
+
+    def _ask(self, chunk: Chunk, ruling: Ruling, command: Command, record: CommandRecord) -> None:
+        service, aggregates = self._decider.service(command.wire.context), self._decider.aggregates
+        addressed: Aggregate[Any] | None = None
+        is_poison = False
+        try:
+            addressed = service.decide(command, Asked(record, self._now))
+        except Refused as refused:
+            ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
+        except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
+            log.exception("%s %s is poison", command.wire.type, record.id)
+            is_poison = True
+            ruling.refusal = RefusalReason(name="Poison", text=f"deciding failed with {type(error).__name__}")
+        if ruling.refusal is not None:
+            # What failed in `apply` has assigned a part and has nothing pending.
+            if service.addressed is not None and (service.addressed.pending or is_poison):
+                aggregates.undo(service.addressed)
+            return
+        if addressed is not None:
+            ruling.events = aggregates.take(addressed)
+            ruling.first_version = addressed.version - len(ruling.events) + 1
+        self._note_authority(service, chunk, ruling)
+        chunk.events += len(ruling.events)
+
+    def _note_authority(self, service: Service, chunk: Chunk, ruling: Ruling) -> None:
+        for ordinal, event in enumerate(ruling.events):
+            for change in service.authority(event, self._now):
+                ruling.changes.append((change, ordinal))
+                self._changed.add(change.key)
+                sequence = chunk.shard.next_sequence + chunk.events + ordinal
+                known = self._authority.get(change.key) or self._decider.authority_of([change.key]).get(change.key)
+                self._relied.setdefault(change.key, known)
+                self._authority[change.key] = changed(known, change, chunk.shard.events, sequence)
+
+    # ---- sealing
+
+    def _seal(self, now: datetime) -> Sealed:
+        sealed = Sealed(shards=[], snapshots=self._decider.aggregates.snapshots())
+        for chunk in self._chunks:
+            sealed.shards.append((chunk.shard, self._seal_chunk(chunk, rfc3339(now), sealed)))
+        crashpoint("command.signed")
+        return sealed
+
+    def _seal_chunk(self, chunk: Chunk, time: str, sealed: Sealed) -> Shard:
+        """Number, chain and sign what one shard decided; its counter row as it will be."""
+        shard = chunk.shard
+        sequence, prevhash = shard.next_sequence, shard.last_hash
+        name, source, sign = shard.events, self._decider.signer.did, self._decider.signer.sign
+        for ruling in chunk.rulings:
+            record, positions = ruling.checked.record, []
+            for ordinal, event in enumerate(ruling.events):
+                assert record is not None
+                version, event_name = ruling.first_version + ordinal, event_id(record.source, record.id, ordinal)
+                value = Record.encode(
+                    event,
+                    id=event_name,
+                    command=record, source=source, time=time, shard=name, sequence=sequence,
+                    streamversion=version, prevhash=prevhash,
+                )  # fmt: skip
+                if len(value) > MAX_RECORD_BYTES:
+                    raise TooLarge(ruling.checked)
+                sealed.events.append(
+                    EventRow(
+                        shard.id, sequence, record.subject, version, event.wire.type, value, sign(value), record.traceparent
+                    )
+                )
+                positions.append((sequence, event_name, version))
+                prevhash = hashlib.sha256(value).hexdigest()
+                sequence += 1
+            sealed.authority += [(change, name, positions[ordinal][0]) for change, ordinal in ruling.changes]
+            command = self._outcome(shard, ruling, time, positions)
+            if len(command.outcome) > MAX_RECORD_BYTES:
+                raise TooLarge(ruling.checked)
+            sealed.commands.append(command)
+        last = chunk.records[-1].incoming
+        return replace(
+            shard,
+            next_sequence=sequence,
+            last_hash=prevhash,
+            last_time=time,
+            next_outcome=chunk.next_number,
+            position=last.offset + 1,
+            position_hash=hashlib.sha256(last.value or b"").hexdigest(),
+        )
+
+    def _outcome(self, shard: Shard, ruling: Ruling, time: str, positions: Sequence[tuple[int, str, int]]) -> CommandRow:
+        checked, record = ruling.checked, ruling.checked.record
+        permit = ruling.permit
+        value = checked.incoming.value or b""
+        digest = record.hash if record is not None else hashlib.sha256(value).hexdigest()
+        data: dict[str, Any] = {"commandhash": digest}
+        if ruling.refusal is None:
+            data["events"] = [
+                {"shard": shard.events, "sequence": sequence, "id": name, "streamversion": version}
+                for sequence, name, version in positions
+            ]
+        else:
+            data["refusal"] = ruling.refusal.model_dump(exclude_none=True)
+        data["time"] = time
+        data["authority"] = [] if permit is None else authority_positions([(permit.shard, permit.sequence)])
+        if not checked.is_genuine and record is not None:
+            data["claimed"] = f"{record.source} {record.id}"
+        actor = record.source if record is not None and checked.is_genuine else ""
+        subject = _subject(shard, checked)
+        outcome = encode_outcome(
+            "Accepted" if ruling.refusal is None else "Refused", data,
+            id=outcome_id(actor, ruling.causation), source=self._decider.signer.did, context=shard.context, subject=subject,
+            time=time, network=self._decider.network, correlationid=(record and record.correlationid) or ruling.causation,
+            causationid=ruling.causation, partition=shard.partition, sequence=ruling.number, actor=actor,
+        )  # fmt: skip
+        return CommandRow(
+            shard.id, ruling.number, ruling.identity, digest, subject, value[:MAX_RECORD_BYTES],
+            record.signature if record is not None else "", outcome,
+            None if ruling.refusal is None else self._decider.signer.sign(outcome),
+            record.traceparent if record is not None else None,
+        )  # fmt: skip
+
+
+def _identity(checked: Checked) -> str:
+    assert checked.record is not None
+    return f"{checked.record.id} {checked.record.source}"
+
+
+def _place(shard: Shard, offset: int) -> str:
+    """The name of a record that bears no id that could be believed. The incarnation tells two topics of one name apart."""
+    return f"{shard.context}.commands/{shard.partition}@{offset}" + (f"#{shard.incarnation}" if shard.incarnation else "")
+
+
+def _subject(shard: Shard, checked: Checked) -> str:
+    """The key of the outcome: the command's, where that can be a key."""
+    if checked.record is not None:
+        return checked.record.subject
+    key = (checked.incoming.key or b"").decode("utf-8", "replace")
+    try:
+        return StreamName.checked(key)
+    except ValueError:
+        return f"{shard.context}/unreadable/{shard.partition}"
