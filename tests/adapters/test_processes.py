@@ -1,0 +1,229 @@
+"""Events become commands: the same ones however often they are delivered, and none without its position."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
+from sqlalchemy import Engine
+
+from adapters.kafka.locate import looking
+from adapters.kafka.topics import Topic, create_topics
+from adapters.sql import reading
+from adapters.views import Fenced, parked_streams, positions_of
+from adapters.views.processes import CollectorReader, ProcessReader
+from adapters.views.wishes import Wish, derived_uuid7
+from contracts import Event, Record, Uuid
+from contracts.identity import KeyRevoked, RevokeKey
+from streams import Collector, Intent, Process, RawRecord
+from tests.adapters.logs import open_views
+from tests.adapters.shards import Shard, broken
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A record as aiokafka delivers it."""
+
+    offset: int
+    value: bytes
+    key: bytes = b"device"
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = 1_767_225_600_000
+
+
+@dataclass
+class Outbox:
+    """What was sent. `down` is a broker that is away."""
+
+    wishes: list[Wish] = field(default_factory=list)
+    down: bool = False
+
+    async def send(self, wishes: Sequence[Wish]) -> None:
+        if self.down:
+            raise KafkaConnectionError
+        self.wishes += wishes
+
+
+def react(event: Event, record: Record) -> Iterable[Intent]:
+    """Two commands for every closed stream."""
+    assert isinstance(event, KeyRevoked)
+    if event.reason in broken:
+        raise ZeroDivisionError(event.reason)
+    if event.reason == "close":
+        yield Intent(RevokeKey(reason="retired"), record.subject)
+        yield Intent(RevokeKey(reason="mistaken"), record.subject, 1)
+
+
+CLOSE = Process("close_again", ("tally",), react)
+
+
+@pytest.fixture
+def views(store_url: str) -> Iterator[Engine]:
+    engine = open_views(store_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def mended() -> Iterator[None]:
+    yield
+    broken.clear()
+
+
+def arrivals(shard: Shard, start: int = 0) -> list[Arrival]:
+    trace = ("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")
+    return [Arrival(delivery.offset, delivery.value, headers=(trace,)) for delivery in shard.deliveries(start)]
+
+
+def apply(reader: ProcessReader | CollectorReader, shard: str, records: Sequence[Arrival], size: int = 1000) -> None:
+    async def run() -> None:
+        await reader.claim([shard])
+        for start in range(0, len(records), size):
+            await reader.apply({shard: records[start : start + size]})
+
+    asyncio.run(run())
+
+
+def test_an_event_causes_the_same_commands_however_often_it_is_delivered(views: Engine) -> None:
+    shard, first, second = Shard().fill(40), Outbox(), Outbox()
+
+    apply(ProcessReader(views, CLOSE, first.send), shard.name, arrivals(shard), size=7)
+    apply(ProcessReader(views, CLOSE, first.send), shard.name, arrivals(shard), size=9)
+    other = Process("close_again", ("tally",), react)
+    apply(ProcessReader(open_fresh(views), other, second.send), shard.name, arrivals(shard))
+
+    assert len(first.wishes) == 20
+    assert first.wishes == second.wishes
+    assert len({wish.id for wish in first.wishes}) == 20
+    wish = first.wishes[0]
+    assert wish.time == datetime(2026, 1, 1, 0, 0, 0, 3000, UTC)
+    assert wish.traceparent == f"00-{'1' * 32}-{'2' * 16}-01"
+
+
+def open_fresh(views: Engine) -> Engine:
+    """Another deployment's database, which has read nothing."""
+    with views.begin() as connection:
+        connection.exec_driver_sql("delete from positions")
+    return views
+
+
+def test_a_command_that_could_not_be_sent_is_sent_later(views: Engine) -> None:
+    """First sent, then remembered: never the other way round."""
+    shard, outbox = Shard().fill(8), Outbox(down=True)
+    reader = ProcessReader(views, CLOSE, outbox.send)
+
+    with pytest.raises(KafkaConnectionError):
+        apply(reader, shard.name, arrivals(shard))
+    with reading(views) as connection:
+        assert positions_of(connection, "close_again")[shard.name].next == 0
+    outbox.down = False
+    apply(reader, shard.name, arrivals(shard))
+
+    assert len(outbox.wishes) == 4
+
+
+def test_a_process_parks_the_stream_at_which_it_fails_and_redrive_sends(views: Engine) -> None:
+    shard, outbox = Shard(), Outbox()
+    for n in range(12):
+        shard.append(f"s{n % 3}", "bad" if n == 4 else "close")
+    broken.add("bad")
+    reader = ProcessReader(views, CLOSE, outbox.send)
+    apply(reader, shard.name, arrivals(shard), size=5)
+
+    assert len(outbox.wishes) == 2 * (12 - 3)
+    assert (asyncio.run(reader.redrive("tally/key/s1")).failure or "").startswith("ZeroDivisionError")
+    broken.clear()
+    assert asyncio.run(ProcessReader(views, CLOSE, outbox.send).redrive("tally/key/s1")).applied == 3
+    shard.append("s1", "close")
+    asyncio.run(reader.apply({shard.name: arrivals(shard, 12)}))
+
+    assert len({wish.id for wish in outbox.wishes}) == 2 * 12
+    with reading(views) as connection:
+        assert parked_streams(connection) == []
+
+
+def test_a_process_whose_shard_was_claimed_by_another_moves_nothing(views: Engine) -> None:
+    shard, outbox = Shard().fill(4), Outbox()
+    old, new = ProcessReader(views, CLOSE, outbox.send), ProcessReader(views, CLOSE, outbox.send)
+    apply(old, shard.name, arrivals(shard))
+    shard.fill(4)
+    apply(new, shard.name, [])
+
+    with pytest.raises(Fenced):
+        asyncio.run(old.apply({shard.name: arrivals(shard, 4)}))
+    asyncio.run(new.apply({shard.name: arrivals(shard, 4)}))
+
+    assert len({wish.id for wish in outbox.wishes}) == 4
+    with reading(views) as connection:
+        assert positions_of(connection, "close_again")[shard.name].next == 8
+
+
+def collect(records: Sequence[RawRecord]) -> Iterable[Intent]:
+    if any(record.value == b"bad" for record in records):
+        raise ValueError("bad")
+    yield Intent(RevokeKey(reason="retired"), "tally/key/" + "+".join(record.value.decode() for record in records))
+
+
+def raw(partition: int, record: Arrival) -> RawRecord:
+    return RawRecord(partition, record.offset, record.key, record.value, record.headers, record.timestamp)
+
+
+def collector(views: Engine, topic: str, outbox: Outbox) -> CollectorReader:
+    return CollectorReader(views, Collector("beats", topic, collect), outbox.send, raw)  # type: ignore[arg-type]
+
+
+def test_a_collector_drops_what_it_has_collected_and_parks_what_it_cannot(views: Engine) -> None:
+    outbox = Outbox()
+    reader = collector(views, "beats", outbox)
+
+    apply(reader, "beats/0", [Arrival(0, b"a"), Arrival(1, b"bad"), Arrival(2, b"b")])
+    apply(reader, "beats/0", [Arrival(1, b"bad"), Arrival(2, b"b"), Arrival(3, b"c")])
+
+    assert [wish.subject for wish in outbox.wishes] == ["tally/key/a+b", "tally/key/c"]
+    with reading(views) as connection:
+        (stream,) = parked_streams(connection)
+        position = positions_of(connection, "beats")["beats/0"]
+    assert (stream.stream, stream.sequence, stream.reason) == ("device", 1, "ValueError: bad")
+    assert (position.next, position.last_hash) == (4, sha256(b"c").hexdigest())
+
+
+def test_a_collector_begins_anew_in_a_topic_that_was_made_anew(kafka: str, sqlite_url: str) -> None:
+    views, outbox, topic = open_views(sqlite_url), Outbox(), f"raw{uuid4().hex}"
+    client = {"bootstrap_servers": kafka}
+    reader = collector(views, topic, outbox)
+
+    async def publish(*values: bytes) -> None:
+        await create_topics([Topic(topic, 1)], client)
+        async with AIOKafkaProducer(**client) as producer:
+            for value in values:
+                await producer.send_and_wait(topic, value, partition=0)
+
+    async def resumed() -> int:
+        await reader.claim([f"{topic}/0"])
+        async with looking(client) as look:
+            return await reader.resume(look, topic, 0, thorough=False)
+
+    asyncio.run(publish(b"a", b"b", b"c"))
+    apply(reader, f"{topic}/0", [Arrival(0, b"a"), Arrival(1, b"b")])
+    assert asyncio.run(resumed()) == 2
+    apply(reader, f"{topic}/0", [Arrival(2, b"x")])
+    assert asyncio.run(resumed()) == 0
+    apply(reader, f"{topic}/0", [Arrival(0, b"a")])
+
+    assert [wish.subject for wish in outbox.wishes] == ["tally/key/a+b", "tally/key/x", "tally/key/a"]
+
+
+def test_a_derived_id_is_a_uuid_of_version_seven() -> None:
+    """Of the cause's time, so that the inbox's index grows at its end."""
+    moment = datetime(2026, 11, 24, 3, 33, tzinfo=UTC)
+
+    derived = UUID(Uuid.checked(derived_uuid7(moment, "event\nprocess\n0")))
+
+    assert (derived.version, derived.variant) == (7, "specified in RFC 4122")
+    assert derived.int >> 80 == int(moment.timestamp() * 1000)
+    assert derived != UUID(derived_uuid7(moment, "event\nprocess\n1"))

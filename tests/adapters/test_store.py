@@ -1,0 +1,315 @@
+"""The store on both databases: one deployment each, made by any number of processes, with locks that hold."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, MetaData, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from adapters.sql import engine_for, reading, tables
+from adapters.sql.engine import IDLE_IN_TRANSACTION_SECONDS
+from adapters.sql.schema import upgrade
+from adapters.sql.store import AnotherDeployment, Store
+from adapters.sql.wake import wake_for
+from adapters.views.tables import METADATA as READERS
+from commands import Grant
+from contracts import contexts
+from projections import METADATA as VIEWS
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    engine = engine_for(store_url)
+    upgrade(engine, "store")
+    yield engine
+    engine.dispose()
+
+
+# ---- one deployment
+
+
+def test_a_store_is_of_one_network_for_ever(engine: Engine) -> None:
+    """Keys and partitions of another would make nonsense of what is recorded."""
+    store = Store(engine)
+    store.establish(network="dev", partitions="4")
+
+    store.establish(network="dev", partitions="4")
+    for other in ({"network": "prod"}, {"partitions": "8"}):
+        with pytest.raises(AnotherDeployment, match=next(iter(other.values()))):
+            store.establish(**other)
+
+    assert store.facts() == {"network": "dev", "partitions": "4"}
+
+
+def test_what_contradicts_establishes_nothing(engine: Engine) -> None:
+    store = Store(engine)
+    store.establish(network="dev")
+
+    with pytest.raises(AnotherDeployment):
+        store.establish(partitions="4", network="prod")
+
+    assert store.facts() == {"network": "dev"}
+
+
+def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> None:
+    """A key of the genesis that lost its role would have it back after every restart."""
+    store = Store(engine)
+    grants = [Grant("a", "x.y", "x/", NOW), Grant("a", "x.z", "x/", NOW), Grant("b", "x.y", "", NOW)]
+    store.plant(grants)
+    before = store.authority(["a", "b"])
+    with engine.begin() as connection:
+        connection.execute(tables.authority_grants.delete().where(tables.authority_grants.c.role == "x.z"))
+        connection.execute(update(tables.authority_keys).where(tables.authority_keys.c.key == "b").values(revoked=True))
+
+    store.plant(grants)
+
+    after = store.authority(["a", "b"])
+    assert len(before["a"].grants) == 2
+    assert [grant.role for grant in after["a"].grants] == ["x.y"]
+    assert after["b"].revoked
+
+
+# ---- migrations
+
+
+@pytest.mark.parametrize(("name", "metadata"), [("store", [tables.METADATA]), ("views", [READERS, VIEWS])])
+def test_migrations_from_empty_make_exactly_the_tables_of_the_code(store_url: str, name: str, metadata: list[MetaData]) -> None:
+    for context in contexts():
+        __import__(f"projections.{context}")
+    wanted = MetaData()
+    for one in metadata:
+        for table in one.tables.values():
+            if table.name not in wanted.tables:
+                table.to_metadata(wanted)
+    engine = engine_for(store_url)
+    upgrade(engine, name)
+
+    with engine.connect() as connection:
+        options = {"version_table": f"alembic_{name}", "compare_type": True, "compare_server_default": True}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), wanted)
+
+    assert differences == []
+    engine.dispose()
+
+
+UPGRADE = """
+import sys
+from adapters.sql import engine_for
+from adapters.sql.schema import upgrade
+from adapters.sql.store import Store
+from commands import Grant
+from datetime import datetime, UTC
+sys.stdin.readline()
+engine = engine_for(sys.argv[1])
+upgrade(engine, "store")
+store = Store(engine)
+store.establish(network="dev", partitions="4")
+store.plant([Grant("a", "x.y", "x/", datetime(2026, 1, 1, tzinfo=UTC))])
+store.shard("identity", 0)
+"""
+
+
+def test_four_processes_that_meet_an_empty_database_make_it_together(store_url: str) -> None:
+    """A supervisor starts them all at once, on a machine where nothing is yet."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", UPGRADE, store_url], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    time.sleep(1.5)
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+
+    errors = [process.communicate(timeout=60)[1].decode() for process in started]
+
+    assert [process.returncode for process in started] == [0] * 4, "\n".join(errors)
+    store = Store(engine_for(store_url))
+    assert store.facts() == {"network": "dev", "partitions": "4"}
+    assert len(store.shards()) == 1
+    store.engine.dispose()
+
+
+# ---- locks
+
+
+def _increment(engine: Engine, times: int) -> None:
+    """Read, then write what follows from it: what the default of SQLAlchemy on SQLite loses."""
+    for _ in range(times):
+        with engine.begin() as connection:
+            row = select(tables.shards.c.next_sequence).with_for_update()
+            found = connection.execute(row).scalar_one()
+            connection.execute(update(tables.shards).values(next_sequence=found + 1))
+
+
+def test_no_update_is_lost_between_threads(engine: Engine) -> None:
+    Store(engine).shard("identity", 0)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(_increment, engine, 50) for _ in range(4)]:
+            done.result()
+
+    assert Store(engine).shard("identity", 0).next_sequence == 200
+
+
+def test_a_row_that_is_locked_for_update_makes_others_wait(engine: Engine) -> None:
+    """SQLite's dialect drops the lock in silence; there the transaction that begins is the lock."""
+    store = Store(engine)
+    store.shard("identity", 0)
+    locked, done = Event(), Event()
+    order: list[str] = []
+
+    def wait() -> None:
+        locked.wait(10)
+        with engine.begin() as connection:
+            connection.execute(select(tables.shards).with_for_update()).one()
+            order.append("second")
+        done.set()
+
+    waiting = Thread(target=wait)
+    waiting.start()
+    with engine.begin() as connection:
+        connection.execute(select(tables.shards).with_for_update()).one()
+        locked.set()
+        time.sleep(0.3)
+        order.append("first")
+    waiting.join(10)
+
+    assert order == ["first", "second"]
+    assert done.is_set()
+
+
+@pytest.mark.dependency
+def test_sqlite_drops_the_lock_in_silence(sqlite_url: str) -> None:
+    """If it does not one day, BEGIN IMMEDIATE is no longer what we rely on."""
+    engine = engine_for(sqlite_url)
+
+    assert "FOR UPDATE" not in str(select(tables.shards).with_for_update().compile(engine)).upper()
+    engine.dispose()
+
+
+def test_a_reader_sees_one_moment_and_keeps_no_writer_waiting(engine: Engine) -> None:
+    store = Store(engine)
+    store.shard("identity", 0)
+
+    with reading(engine) as connection:
+        before = connection.execute(select(tables.shards.c.next_sequence)).scalar_one()
+        _increment(engine, 1)
+        after = connection.execute(select(tables.shards.c.next_sequence)).scalar_one()
+
+    assert (before, after) == (0, 0)
+    assert store.shard("identity", 0).next_sequence == 1
+
+
+def test_whoever_only_reads_cannot_write(postgres_url: str) -> None:
+    engine = engine_for(postgres_url)
+    upgrade(engine, "store")
+
+    with pytest.raises(DBAPIError, match="read-only"), reading(engine) as connection:
+        connection.execute(text("delete from events"))
+    engine.dispose()
+
+
+def test_a_writer_that_is_suspended_in_its_transaction_is_ended_and_changes_nothing(postgres_url: str) -> None:
+    """It holds its shard's row; its successor would wait for ever."""
+    suspended, successor = engine_for(postgres_url), engine_for(postgres_url)
+    upgrade(suspended, "store")
+    Store(suspended).shard("identity", 0)
+    with suspended.connect() as zombie:
+        zombie.execute(update(tables.shards).values(next_sequence=99))
+        started = time.monotonic()
+
+        _increment(successor, 1)
+
+        waited = time.monotonic() - started
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            zombie.execute(text("select 1"))
+    assert waited < IDLE_IN_TRANSACTION_SECONDS + 5
+    assert Store(successor).shard("identity", 0).next_sequence == 1
+    for engine in (suspended, successor):
+        engine.dispose()
+
+
+# ---- being woken
+
+
+def test_a_commit_wakes_whoever_waits(engine: Engine) -> None:
+    """Long before the poll that every reader also makes."""
+    store = Store(engine)
+    store.shard("identity", 0)
+    wake = wake_for(engine)
+    wake.wait(0.1)
+    woken: list[bool] = []
+    waiting = Thread(target=lambda: woken.append(wake.wait(20)))
+    started = time.monotonic()
+    waiting.start()
+    time.sleep(0.2)
+
+    with engine.begin() as connection:
+        connection.execute(update(tables.shards).values(next_sequence=1))
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("notify spaceos_committed"))
+    waiting.join(20)
+
+    assert woken == [True]
+    assert time.monotonic() - started < 10
+    wake.close()
+
+
+def test_nobody_is_woken_without_a_commit(engine: Engine) -> None:
+    Store(engine).shard("identity", 0)
+    wake = wake_for(engine)
+    wake.wait(0.1)
+
+    assert wake.wait(0.2) is False
+    wake.close()
+
+
+def test_what_committed_before_anybody_listened_is_not_missed(engine: Engine) -> None:
+    """The first look comes after the listening began, or never."""
+    if engine.dialect.name == "postgresql":
+        assert wake_for(engine).wait(5) is True
+    else:
+        wake = wake_for(engine)
+        Store(engine).shard("identity", 0)
+        assert wake.wait(5) is True
+
+
+# ---- reading
+
+
+def test_many_names_are_asked_with_one_statement(engine: Engine) -> None:
+    """And names that would be SQL or JSON elsewhere are names."""
+    store = Store(engine)
+    names = [f"k{n}" for n in range(3_000)] + ["'; drop table events; --", '"]', "\\", "é"]
+    store.plant(Grant(name, "x.y", "x/", NOW + timedelta(days=1)) for name in names)
+
+    found = store.authority([*names, "nobody"])
+
+    assert found.keys() == set(names)
+    assert all(len(known.grants) == 1 for known in found.values())
+    assert store.known([]) == {}
+    assert store.known(["x y"]) == {}
+    assert store.streams(["identity/key/x"]) == {}
+
+
+def test_a_shard_is_made_once_whoever_asks_first(engine: Engine) -> None:
+    store = Store(engine)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: Store(engine).shard("identity", 3), range(8)))
+
+    assert len(set(made)) == 1
+    assert made[0] == store.shard("identity", 3)

@@ -1,0 +1,298 @@
+"""Bugs planted on purpose, so that it is known what the outside checker can find. Nothing here is in the product.
+
+    python -m tests.e2e.bugs
+
+It imports the system once, reads orders from standard input, one JSON object a line (`bug`, `arguments`, `environment`,
+`log`), forks a `spaceos` process with the bug patched in for each, and answers with its pid. `null`, or the end of the
+input, kills them all.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+import adapters.faust.group  # noqa: F401  imported here once, for all forks
+import ops.cli
+import ops.serve
+import ops.worker.checking as checking
+import ops.worker.deciding as deciding
+import projections.identity
+from adapters.kafka.relay import Relay
+from adapters.keys import ed25519_signer
+from adapters.sql.outbox import Outbox
+from adapters.sql.store import Sealed, Store
+from adapters.views.projector import Projector
+from contracts import rfc3339
+
+BUGS: dict[str, tuple[str, Callable[[], None]]] = {}
+"""Each with the invariant that it breaks."""
+
+
+def plant(invariant: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def register(bug: Callable[[], None]) -> Callable[[], None]:
+        BUGS[bug.__name__] = (invariant, bug)
+        return bug
+
+    return register
+
+
+def every(n: int, *, first: int = 0) -> Callable[[], bool]:
+    """True at each n-th call."""
+    calls = [first]
+
+    def due() -> bool:
+        calls[0] += 1
+        return calls[0] % n == 0
+
+    return due
+
+
+# ---- the command worker
+
+
+@plant("I3")
+def no_dedupe() -> None:
+    """What came before is decided again."""
+    original, name, due = deciding._Batch._rule, deciding._identity, every(1)
+    seen: set[str] = set()
+
+    def rule(self: Any, chunk: Any, checked: Any) -> None:
+        self._known.clear()
+        original(self, chunk, checked)
+
+    def identity(checked: Any) -> str:
+        found = name(checked)
+        again = found in seen
+        seen.add(found)
+        return f"{found} {os.urandom(4).hex()}" if again and due() else found
+
+    deciding._Batch._rule, deciding._identity = rule, identity  # type: ignore[method-assign]
+
+
+@plant("I1")
+def position_before_the_decision() -> None:
+    """The position is advanced first, and the batch then fails: as a consumer that commits offsets on an error does."""
+    original, due = Store.commit, every(6)
+
+    def commit(self: Store, batch: Any) -> Any:
+        if not due():
+            return original(self, batch)
+        sealed = batch.seal(self.clock())
+        after = [(b, replace(b, position=a.position, position_hash=a.position_hash)) for b, a in sealed.shards]
+        with self.engine.begin() as connection:
+            self._advance(connection, Sealed(after))
+        raise busy()
+
+    Store.commit = commit  # type: ignore[method-assign]
+
+
+@plant("I5")
+def no_fence() -> None:
+    """A writer that was away writes back the counters in which it believes."""
+    original, due = Store.commit, every(8)
+
+    def commit(self: Store, batch: Any) -> Any:
+        sealed = original(self, batch)
+        if due():
+            with self.engine.begin() as connection:
+                self._advance(connection, Sealed([(before, before) for before, _ in sealed.shards]))
+        return sealed
+
+    Store.commit = commit  # type: ignore[method-assign]
+
+
+@plant("I5")
+def prevhash_from_memory() -> None:
+    """The chain goes on from what this process remembers of the batch before the last."""
+    original, remembered = deciding._Batch._seal_chunk, {}
+
+    def seal(self: Any, chunk: Any, time: str, sealed: Any) -> Any:
+        stale = remembered.get(chunk.shard.id, chunk.shard.last_hash)
+        remembered[chunk.shard.id] = chunk.shard.last_hash
+        chunk.shard = replace(chunk.shard, last_hash=stale)
+        return original(self, chunk, time, sealed)
+
+    deciding._Batch._seal_chunk = seal  # type: ignore[method-assign]
+
+
+@plant("I12")
+def clients_clock() -> None:
+    """A decision has the time that the client's clock shows."""
+    original = deciding._Batch._seal_chunk
+
+    def seal(self: Any, chunk: Any, time: str, sealed: Any) -> Any:
+        times = [ruling.checked.record.time for ruling in chunk.rulings if ruling.checked.record is not None]
+        return original(self, chunk, rfc3339(times[-1]) if times else time, sealed)
+
+    deciding._Batch._seal_chunk = seal  # type: ignore[method-assign]
+
+
+@plant("I10")
+def revoked_key_cached() -> None:
+    """What a key might do once it may do for ever."""
+    original = deciding.permitted
+    deciding.permitted = lambda known, *more: original(known and replace(known, revoked=False), *more)
+
+
+@plant("SIG")
+def signature_not_checked() -> None:
+    checking.keys = type("Trusting", (), {"verify": staticmethod(lambda *_: True)})  # type: ignore[assignment]
+
+
+@plant("I1")
+def one_event_not_inserted() -> None:
+    """A command of several events is half stored."""
+    original, due = Store._insert, every(5)
+
+    def insert(self: Store, connection: Any, sealed: Any, repeats: Any) -> None:
+        kept = sealed.events[:-1] if due() else sealed.events
+        half = Sealed(sealed.shards, kept, sealed.commands, sealed.snapshots, sealed.authority)
+        original(self, connection, half, repeats)
+
+    Store._insert = insert  # type: ignore[method-assign]
+
+
+@plant("SIG")
+def another_key_signs() -> None:
+    other, original = ed25519_signer(b"x" * 32), deciding.Decider.__init__
+
+    def init(self: Any, store: Any, signer: Any, *more: Any) -> None:
+        original(self, store, replace(signer, sign=other.sign), *more)
+
+    deciding.Decider.__init__ = init  # type: ignore[method-assign]
+
+
+# ---- the relay
+
+
+@plant("I1")
+def relay_skips_after_an_error() -> None:
+    """What could not be sent is taken as sent."""
+    original, due = Outbox.read, every(12)
+
+    def read(self: Outbox, lane: Any, start: int, limit: int) -> Any:
+        found = original(self, lane, start, limit)
+        return found[-1:] if due() and limit > 1 else found
+
+    Outbox.read = read  # type: ignore[method-assign]
+
+
+@plant("I5")
+def relay_sorts() -> None:
+    """Not by sequence, but by what looks as good."""
+    original = Outbox.read
+
+    def read(self: Outbox, lane: Any, start: int, limit: int) -> Any:
+        found = original(self, lane, start, limit)
+        return [*sorted(found[:-1], key=lambda record: record.key), *found[-1:]]
+
+    Outbox.read = read  # type: ignore[method-assign]
+
+
+@plant("I5")
+def repeats_come_first() -> None:
+    """An outcome is repeated before it was published for the first time."""
+    original = Relay._turn
+
+    async def turn(self: Relay, producer: Any) -> bool:
+        real = dict(self._next)
+        self._next = dict.fromkeys(real, 10**9)
+        try:
+            await self._repeat(producer)
+        finally:
+            self._next = real
+        return await original(self, producer)
+
+    Relay._turn = turn  # type: ignore[method-assign]
+
+
+# ---- the projector
+
+
+@plant("I6")
+def position_in_another_transaction() -> None:
+    """The position is committed, and the transaction of the rows then fails."""
+    original, due = Projector._commit, every(3)
+
+    def commit(self: Any, steps: Any) -> Any:
+        if due():
+            with self._doubting(steps), self._engine.begin() as connection:
+                for shard, step in steps.items():
+                    self._advance(connection, shard, step)
+            with self._doubting(steps):
+                raise busy()
+        return original(self, steps)
+
+    Projector._commit = commit  # type: ignore[method-assign]
+
+
+@plant("I6")
+def poison_event_skipped() -> None:
+    """An event that cannot be applied is passed over without a word."""
+    original, due = projections.identity.project, every(20)
+
+    def project(event: Any, record: Any, session: Any) -> None:
+        with contextlib.suppress(Exception):
+            if due():
+                raise ValueError("poison")
+            original(event, record, session)
+
+    projections.identity.project = project
+
+
+def busy() -> OperationalError:
+    """The database's own word for: try again."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return OperationalError("planted", None, error)
+
+
+# ---- forks
+
+
+def main() -> None:
+    pids: list[int] = []
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order is None:
+            kill(pids)
+            print("none left", flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            run(order)
+        pids.append(pid)
+        print(pid, flush=True)
+    kill(pids)
+
+
+def kill(pids: list[int]) -> None:
+    while pids:
+        pid = pids.pop()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def run(order: dict[str, Any]) -> None:
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, nothing), (1, log), (2, log)):
+        os.dup2(source, target)
+    os.environ.update(order["environment"])
+    if order["bug"]:
+        BUGS[order["bug"]][1]()
+    sys.argv = ["spaceos", *order["arguments"]]
+    ops.cli.main()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A broker for each module, a deployment for each test, and the seed from which everything random follows."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.local import kafka as local_kafka
+from tests.e2e.harness import Deployment
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a broker of this module's own: the topics' names are fixed, and brokers are killed here."""
+    home = tmp_path_factory.mktemp("broker")
+    local_kafka.start(home)
+    yield home
+    local_kafka.stop(home)
+
+
+@pytest.fixture
+def seed() -> int:
+    """SPACEOS_E2E_SEED runs one again."""
+    chosen = int(os.environ.get("SPACEOS_E2E_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"SPACEOS_E2E_SEED={chosen}")
+    return chosen
+
+
+@pytest.fixture
+def deploy(broker: Path, tmp_path: Path) -> Iterator[Callable[[str], Deployment]]:
+    """Begin a network on a store; its processes end with the test."""
+    made: list[Deployment] = []
+
+    def begin(store: str) -> Deployment:
+        made.append(Deployment(tmp_path / f"home{len(made)}", local_kafka.address(broker), store))
+        made[-1].begin()
+        return made[-1]
+
+    yield begin
+    for deployment in made:
+        deployment.end()
+
+
+@pytest.fixture
+def deployment(deploy: Callable[[str], Deployment], store_url: str) -> Deployment:
+    """One on either database."""
+    return deploy(store_url)
+
+
+@pytest.fixture
+def on_sqlite(deploy: Callable[[str], Deployment], sqlite_url: str) -> Deployment:
+    return deploy(sqlite_url)
+
+
+@pytest.fixture
+def on_postgresql(deploy: Callable[[str], Deployment], postgres_url: str) -> Deployment:
+    return deploy(postgres_url)

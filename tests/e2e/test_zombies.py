@@ -1,0 +1,110 @@
+"""A process that is suspended in mid-transaction, and wakes when a successor has done its work, changes nothing."""
+
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.e2e.harness import LONG, Deployment, Running, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+READERS = ["key_registry"]
+PARTS = {"worker": ("worker", "--slot"), "relay": ("relay",), "projector": ("projector", "key_registry")}
+ASLEEP_SECONDS = 20 if LONG else 3
+CASES = [
+    ("worker", "command.before_commit:4"),
+    ("worker", "command.decided:4"),
+    ("relay", "relay.read:4"),
+    ("relay", "relay.half_sent:4"),
+    ("projector", "project.half:3"),
+]
+
+
+def begin(deployment: Deployment, part: str, slot: str, **environment: str) -> Running:
+    arguments = [*PARTS[part], slot] if part == "worker" else PARTS[part]
+    return deployment.start(*arguments, **environment)
+
+
+@pytest.mark.parametrize(("part", "place"), CASES, ids=[place for _, place in CASES])
+def test_a_sleeper_that_wakes_after_its_successor_changes_nothing(
+    deployment: Deployment, seed: int, part: str, place: str
+) -> None:
+    """On SQLite a sleeper in a transaction holds the only lock there is, so there the successor has to wait for it."""
+    for other in PARTS.keys() - {part}:
+        begin(deployment, other, "1")
+    sleeper = begin(deployment, part, "1", SPACEOS_SUSPEND=place)
+    client = deployment.client(seed, "--count", "1000000", "--rate", "150", "--patience", "15", begin=True)
+    until(sleeper.is_stopped, f"suspension at {place}")
+    successor = begin(deployment, part, "2")
+    holds_the_lock = deployment.store.startswith("sqlite") and place.split(":")[0] in {"command.before_commit", "project.half"}
+    if holds_the_lock:
+        time.sleep(ASLEEP_SECONDS)
+    else:
+        before = done(deployment, part)
+        until(lambda: done(deployment, part) > before + 100, "work of the successor")
+        time.sleep(ASLEEP_SECONDS if LONG else 0)
+    sleeper.signal(signal.SIGCONT)
+    time.sleep(2)
+    client.signal(signal.SIGTERM)
+    deployment.finish(client, 180)
+    if not sleeper.ended and part == "projector":
+        sleeper.stop()
+    if successor.ended and not sleeper.ended:
+        # Whoever finds the lock held, or itself superseded, ends with a reason; a supervisor starts it again.
+        successor = begin(deployment, part, "2")
+
+    verdict = deployment.judge(READERS, 120)
+
+    print(verdict)
+    assert verdict["ok"], verdict
+
+
+def done(deployment: Deployment, part: str) -> int:
+    """How much that kind of process has done."""
+    statements = {
+        "worker": ("select sum(next_outcome) as n from shards", deployment.store),
+        "relay": ("select sum(next_event + next_outcome) as n from relays", deployment.store),
+        "projector": ("select sum(next) as n from positions", deployment.views),
+    }
+    return deployment.count(*statements[part])
+
+
+def test_two_relays_at_once_publish_the_same_bytes(deployment: Deployment, seed: int) -> None:
+    """The first one is superseded and says so; until then both send, and the topics hold exact repeats at worst."""
+    deployment.start("worker", "--slot", "1")
+    deployment.start("projector", "key_registry")
+    first = deployment.start("relay")
+    client = deployment.client(seed, "--count", "1500", "--rate", "200", begin=True)
+    until(lambda: done(deployment, "relay") > 0, "work of the first relay")
+    deployment.start("relay")
+    code = first.wait()
+    deployment.finish(client)
+
+    verdict = deployment.judge(READERS)
+
+    assert code != 0
+    assert "another relay" in first.said()
+    assert verdict["ok"], verdict
+
+
+def test_a_relay_on_an_older_copy_of_the_store_refuses_to_publish(on_sqlite: Deployment, seed: int) -> None:
+    worker, relay = on_sqlite.start("worker", "--slot", "1"), on_sqlite.start("relay")
+    on_sqlite.finish(on_sqlite.client(seed, "--count", "200", "--rate", "400", begin=True))
+    until(on_sqlite.quiet, "quiet")
+    assert worker.stop() == relay.stop() == 0
+    file = on_sqlite.store.removeprefix("sqlite:///")
+    shutil.copy(file, f"{file}.older")
+    worker, relay = on_sqlite.start("worker", "--slot", "1"), on_sqlite.start("relay")
+    on_sqlite.finish(on_sqlite.client(seed + 1, "--count", "200", "--rate", "400"))
+    until(on_sqlite.quiet, "quiet")
+    assert worker.stop() == relay.stop() == 0
+    ends = {topic: on_sqlite.ends(topic) for topic in ("identity.events", "identity.outcomes")}
+    shutil.copy(f"{file}.older", file)
+
+    refusing = on_sqlite.start("relay")
+
+    assert refusing.wait() != 0
+    assert "older copy" in refusing.said()
+    assert {topic: on_sqlite.ends(topic) for topic in ends} == ends

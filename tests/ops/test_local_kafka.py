@@ -1,0 +1,237 @@
+"""The local broker, by its command line and for real: what an operator does to it, and what happens to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from ops.local import kafka
+from ops.local.processes import Process
+
+SPACEOS = Path(sys.executable).parent / "spaceos"
+
+
+def spaceos(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SPACEOS_HOME": str(home)}
+    return subprocess.run([SPACEOS, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    kafka.stop(home)
+
+
+def test_before_the_first_start_the_next_step_is_named(tmp_path: Path) -> None:
+    asked = spaceos(tmp_path, "kafka", "address")
+
+    assert asked.returncode == 69
+    assert "spaceos kafka start" in asked.stderr
+    assert json.loads(spaceos(tmp_path, "kafka", "status", "--json").stdout)["state"] == "absent"
+    assert json.loads(spaceos(tmp_path, "kafka", "stop", "--json").stdout) == {"state": "stopped", "ran": False}
+
+
+def test_start_outlives_its_command_and_may_be_said_twice(home: Path) -> None:
+    first = spaceos(home, "kafka", "start", "--json")
+    second = spaceos(home, "kafka", "start", "--json")
+    status = spaceos(home, "kafka", "status", "--json")
+
+    assert first.returncode == second.returncode == status.returncode == 0, first.stderr
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    now = json.loads(status.stdout)
+    assert now["state"] == "running"
+    assert os.getsid(now["pid"]) != os.getsid(0)
+
+
+def test_only_this_machine_can_reach_it(home: Path) -> None:
+    port = int(kafka.start(home).rpartition(":")[2])
+
+    # All of 127.0.0.0/8 is this machine, but only 127.0.0.1 is listened on.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), 1)
+
+
+def test_a_topic_that_nobody_declared_is_not_made(home: Path) -> None:
+    """A made-up topic has the wrong partitions, and a stream would land in the wrong shard."""
+    address = kafka.start(home)
+    admin = AdminClient({"bootstrap.servers": address})
+
+    producer = Producer({"bootstrap.servers": address, "message.timeout.ms": 1500})
+    producer.produce("undeclared", b"lost")
+    producer.flush(5)
+
+    assert "undeclared" not in admin.list_topics(timeout=5).topics
+
+
+def test_a_killed_broker_comes_back_with_its_data_at_its_address(home: Path) -> None:
+    address = kafka.start(home)
+    _create(address, "kept")
+    _produce(address, "kept", b"still here")
+
+    assert kafka.kill(home)
+    state_after_kill = kafka.status(home).state
+    again = spaceos(home, "kafka", "start", "--json")
+
+    assert state_after_kill == "stopped"
+    assert json.loads(again.stdout)["address"] == address
+    assert _first(address, "kept") == b"still here"
+
+
+def test_a_deleted_topic_can_be_made_anew_at_once(home: Path) -> None:
+    address = kafka.start(home)
+    _create(address, "wiped")
+    _produce(address, "wiped", b"old")
+
+    _delete(address, "wiped")
+    _create(address, "wiped")
+    _produce(address, "wiped", b"new")
+
+    assert _first(address, "wiped") == b"new"
+
+
+def test_a_pid_that_somebody_else_has_now_is_left_alone(home: Path) -> None:
+    """Pids are used again: a stale file must not make `stop` kill a stranger."""
+    kafka.start(home)
+    kafka.stop(home)
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        boot_and_start = (Process.of(os.getpid()) or pytest.fail("no process of ours")).birth
+        (home / "kafka" / "pid").write_text(f"{stranger.pid} {boot_and_start}\n")
+
+        assert kafka.status(home).state == "stopped"
+        assert not kafka.stop(home)
+        assert not kafka.kill(home)
+        assert spaceos(home, "kafka", "start").returncode == 0
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("content", ["", "not a pid", "1", "999999999 x"])
+def test_a_pid_file_that_makes_no_sense_names_nobody(content: str, tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "pid").write_text(content)
+
+    assert not kafka.stop(tmp_path)
+
+
+def test_stop_ends_it_and_keeps_its_address(home: Path) -> None:
+    address = kafka.start(home)
+    pid = kafka.status(home).pid
+
+    stopped = spaceos(home, "kafka", "stop", "--json")
+
+    assert json.loads(stopped.stdout) == {"state": "stopped", "ran": True}
+    assert pid is not None
+    assert Process.of(pid) is None
+    assert kafka.address(home) == address
+    assert spaceos(home, "kafka", "status").returncode == 1
+
+
+def test_a_taken_port_is_said_and_not_fought_for(home: Path) -> None:
+    kafka.start(home)
+    kafka.stop(home)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(kafka.address(home).rpartition(":")[2])))
+        other.listen()
+
+        start = spaceos(home, "kafka", "start")
+
+    assert start.returncode == 69
+    assert "another program listens" in start.stderr
+    assert "ports.json" in start.stderr
+
+
+def test_a_broker_that_cannot_start_shows_what_it_said_last(home: Path) -> None:
+    kafka.start(home)
+    kafka.stop(home)
+    metadata = home / "kafka" / "data" / "meta.properties"
+    sound = metadata.read_text()
+    metadata.write_text(sound.replace("version=1", "version=77"))
+    try:
+        start = spaceos(home, "kafka", "start")
+    finally:
+        metadata.write_text(sound)
+
+    assert start.returncode == 69
+    assert "77" in start.stderr
+    assert "server.log" in start.stderr
+    assert "Traceback" not in start.stderr
+
+
+def test_a_missing_or_old_java_is_named(tmp_path: Path) -> None:
+    old = tmp_path / "old" / "bin" / "java"
+    old.parent.mkdir(parents=True)
+    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_412\"' >&2\n")
+    old.chmod(0o755)
+    environment = {**os.environ, "SPACEOS_HOME": str(tmp_path / "home")}
+
+    for java_home, said in ((tmp_path / "none", "there is none"), (tmp_path / "old", "is 8")):
+        environment["SPACEOS_KAFKA_JAVA_HOME"] = str(java_home)
+        start = subprocess.run([SPACEOS, "kafka", "start"], env=environment, capture_output=True, text=True, check=False)
+
+        assert start.returncode == 69
+        assert said in start.stderr
+
+
+def test_a_suspended_broker_is_not_called_running(home: Path) -> None:
+    """A process is no answer."""
+    kafka.start(home)
+    pid = kafka.status(home).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Its threads stop one after the other, and one of them may still answer.
+        states = {kafka.status(home).state for _ in range(3)}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert "starting" in states
+
+
+def test_a_suspended_broker_can_be_stopped(home: Path) -> None:
+    kafka.start(home)
+    pid = kafka.status(home).pid
+    assert pid is not None
+
+    os.kill(pid, signal.SIGSTOP)
+    kafka.stop(home)
+
+    assert Process.of(pid) is None
+
+
+def _create(address: str, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+
+
+def _delete(address: str, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.delete_topics([topic])[topic].result(10)
+
+
+def _produce(address: str, topic: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": address, "acks": "all"})
+    producer.produce(topic, value)
+    assert producer.flush(20) == 0
+
+
+def _first(address: str, topic: str) -> bytes | None:
+    consumer = Consumer({"bootstrap.servers": address, "group.id": f"first-of-{topic}", "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    try:
+        record = consumer.poll(20)
+        return record.value() if record else None
+    finally:
+        consumer.close()
