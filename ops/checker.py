@@ -485,17 +485,22 @@ class Judge:
     def _genuine(self, value: bytes, signature: str, subject: str, where: str) -> dict[str, Any] | None:
         """The accepted command, if a client signed it for here."""
         try:
-            command = json.loads(value)
+            command: dict[str, Any] = json.loads(value)
             proper = command["network"] == self.network and command["subject"] == subject
             proper = proper and murmur2(subject.encode()) % self.partitions == int(where.rpartition(":")[0].rpartition("/")[2])
             proper = proper and command["type"].partition(".")[0] == where.partition(".")[0]
+            source = command["source"]
         except (ValueError, KeyError, TypeError):
-            command, proper = None, False
+            return self._no_command(where)
         if not proper:
-            self._say("I2", "invented", where, "accepted, although it is no command for this place")
-        elif not signed(command["source"], value, signature):
-            self._say("SIG", "unauthorised", where, f"accepted, although {command['source']} did not sign it")
-        return command  # type: ignore[no-any-return]
+            return self._no_command(where, command)
+        if not signed(source, value, signature):
+            self._say("SIG", "unauthorised", where, f"accepted, although {source} did not sign it")
+        return command
+
+    def _no_command(self, where: str, command: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        self._say("I2", "invented", where, "accepted, although it is no command for this place")
+        return command
 
     def _events_of(self, actor: str, causation: str, document: dict[str, Any], decision: Decision, where: str) -> None:
         found = self.caused.pop((actor, causation), [])

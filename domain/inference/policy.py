@@ -162,7 +162,7 @@ def answer(chain: Sequence[Candidate], rejected: Iterable[Rejected], ask: Ask) -
         met = [entry for entry in met if entry[0] < cost and (entry[1].provider.tier == FREE) == is_free]
     met.sort(key=lambda entry: (entry[0], entry[1].name))
     considered: list[tuple[OfferEntry, int, Reason | None]] = [(offer, cost, None) for cost, offer in chain]
-    considered += [(offer, cost, reason) for cost, offer, reason in met[: MAX_CONSIDERED - len(chain)]]
+    considered.extend((offer, cost, reason) for cost, offer, reason in met[: MAX_CONSIDERED - len(chain)])
     refusal: Refusal | None = None
     if not chain:
         refusal = "TargetUnreachable" if ask.strategy == "handoff" else "NoProviderEligible"
