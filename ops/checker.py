@@ -57,7 +57,7 @@ class InputError(Exception):
     """What is given cannot be judged: it is cut short, or is no dump of this system."""
 
 
-# ---- the written format, once more from its description
+# The written format, once more from its description.
 
 
 def pae(value: bytes) -> bytes:
@@ -200,7 +200,7 @@ def keccak256(data: bytes) -> bytes:
     return b"".join(lanes[n][0].to_bytes(8, "little") for n in range(4))
 
 
-# ---- what was found
+# What was found.
 
 
 class Problem(NamedTuple):
@@ -272,7 +272,7 @@ class Change:
     number: int = -1
 
 
-# ---- judging
+# Judging.
 
 
 class Judge:
@@ -818,7 +818,7 @@ class KeyRegistry:
         }  # fmt: skip
 
 
-# ---- reading dumps and journals
+# Reading dumps and journals.
 
 _bytes = base64.b64decode
 
@@ -865,7 +865,7 @@ def _claimed(value: bytes) -> str:
         return ""
 
 
-# ---- the command line
+# The command line.
 
 
 def main(arguments: list[str] | None = None) -> int:

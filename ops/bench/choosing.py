@@ -119,6 +119,7 @@ def _router() -> _LiteLlm:
     """Its default strategy. Its price map and tokenizers come from the wheel: nothing is asked of the network."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
+    from litellm.router import Router
 
     litellm.disable_hf_tokenizer_download = True
     deployments = [
@@ -128,4 +129,4 @@ def _router() -> _LiteLlm:
         }
         for n in range(DEPLOYMENTS)
     ]
-    return _LiteLlm(litellm.Router(model_list=deployments), [{"role": "user", "content": "hello"}])
+    return _LiteLlm(Router(model_list=deployments), [{"role": "user", "content": "hello"}])

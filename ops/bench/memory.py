@@ -1,8 +1,12 @@
-"""Memory of a worker over a million commands: flat, or it is a leak."""
+"""Memory of a worker and of a projector over a million events: flat, or it is a leak."""
 
 import gc
+import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,26 +14,41 @@ from adapters.keys import ed25519_signer
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
+from adapters.views import Projector
 from ops.bench import Measure
+from ops.bench._events import SHARDS, records
 from ops.bench._load import NETWORK, requests
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
+from projections.providers import routing_table
 
 PIECE = 5_000
+FULL = 40_000
+"""Commands or events after which every cache is full: they hold 20,000 streams, or rows."""
 
 
 def measures() -> Iterator[Measure]:
-    """Resident memory after so many commands to that after the cache is full (20,000 streams)."""
+    """Resident memory at the end to that when the caches were full. SPACEOS_BENCH_COMMANDS=1000000 for the whole million."""
     total = int(os.environ.get("SPACEOS_BENCH_COMMANDS", "200000"))
-    with TemporaryDirectory() as folder:
-        seen = _resident_by_commands(Path(folder), total)
-    full = next(mib for commands, mib in seen if commands >= 40_000)
-    end = seen[-1][1]
-    name = f"worker's resident memory after {seen[-1][0]:,} commands / after 40,000"
-    yield Measure(name, end, full, "MiB", round(end / full, 3), 0.0, "≤ 1.15", end / full <= 1.15)
+    for what, resident in (("worker", _resident_by_commands), ("projector", _resident_by_events)):
+        with TemporaryDirectory() as folder:
+            seen = _in_a_process_of_its_own(resident, Path(folder), total)
+        full = next(mib for count, mib in seen if count >= FULL)
+        count, end = seen[-1]
+        unit = "commands" if what == "worker" else "events"
+        name = f"{what}'s resident memory after {count:,} {unit} / after {FULL:,}"
+        yield Measure(name, end, full, "MiB", round(end / full, 3), 0.0, "≤ 1.15", end / full <= 1.15)
 
 
-def _resident_by_commands(folder: Path, total: int) -> list[tuple[int, float]]:
+Seen = list[tuple[int, float]]
+
+
+def _in_a_process_of_its_own(work: Callable[[Path, int], Seen], folder: Path, total: int) -> Seen:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, folder, total).result()
+
+
+def _resident_by_commands(folder: Path, total: int) -> Seen:
     store = Store(engine_for(f"sqlite:///{folder}/store.db"))
     upgrade(store.engine, "store")
     decider = Decider(store, ed25519_signer(os.urandom(32)), NETWORK, 1)
@@ -42,6 +61,34 @@ def _resident_by_commands(folder: Path, total: int) -> list[tuple[int, float]]:
             chunk = Chunk(shard, [door.check(record) for record in load.records[start : start + 1000]])
             shard = decider.commit([chunk]).shards[0][1]
         done += PIECE
+        gc.collect()
+        seen.append((done, _resident_mib()))
+    return seen
+
+
+@dataclass
+class _Delivered:
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+def _resident_by_events(folder: Path, total: int) -> Seen:
+    """As many providers as events to three: rows come and go through the cache."""
+    engine = engine_for(f"sqlite:///{folder}/views.db")
+    upgrade(engine, "views")
+    projector = Projector(engine, routing_table())
+    projector.claim([f"providers.events/{n}" for n in range(SHARDS)])
+    seen, done = [], 0
+    log = enumerate(records(total, total // 3))
+    while piece := list(islice(log, PIECE)):
+        chunks: dict[str, list[_Delivered]] = {f"providers.events/{n}": [] for n in range(SHARDS)}
+        for n, record in piece:
+            chunks[f"providers.events/{record.partition}"].append(_Delivered(n // SHARDS, record.key, record.value))
+        projector.apply(chunks)
+        done += len(piece)
         gc.collect()
         seen.append((done, _resident_mib()))
     return seen
