@@ -333,10 +333,20 @@ class Judge:
         }  # fmt: skip
         for row in _lines(self.folder / "store.jsonl"):
             if read := readers.get(row["table"]):
-                read(row)
+                self._read_row(row, read)
         for (actor, causation), facts in self.caused.items():
             where = f"{facts[0].shard}:{facts[0].sequence}"
             self._say("I2", "invented", where, f"no accepted command {causation} of {actor} in this place caused it")
+
+    def _read_row(self, row: dict[str, Any], read: Callable[[dict[str, Any]], None]) -> None:
+        try:
+            read(row)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Something in it has another name or form than the format says.
+            name, number = ("commands", "number") if row["table"] == "commands" else ("events", "sequence")
+            invariant = "I3" if name == "commands" else "I5"
+            where = f"{name} of shard {row.get('shard')}:{row.get(number)}"
+            self._say(invariant, "altered", where, f"is no record of this format: {error!r}")
 
     def _shard(self, row: dict[str, Any]) -> None:
         self.shards[row["id"]] = self.rows[row["context"], row["partition"]] = row

@@ -198,6 +198,9 @@ class App(faust.App):
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
+    def _create_directories(self) -> None:
+        """Nothing is kept in files: views and positions are in SQL."""
+
 
 class WrongSettings(RuntimeError):
     """Faust is set up in a way that loses events."""

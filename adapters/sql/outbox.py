@@ -57,7 +57,7 @@ class Outbox:
             wanted = shards if only is None else shards & set(only)
             connection.execute(update(table).where(table.c.shard.in_(wanted)).values(epoch=table.c.epoch + 1))
             taken = select(table.c.shard, table.c.epoch).where(table.c.shard.in_(wanted))
-            return dict(connection.execute(taken).tuples().all())
+            return dict(connection.execute(taken).all())
 
     def lanes(self) -> dict[Lane, tuple[int, int]]:
         """Every lane: how many records it has in the store, and the first that is not marked as published."""
@@ -78,7 +78,7 @@ class Outbox:
         shards, relays = tables.shards, tables.relays
         with reading(self.engine) as connection:
             rows = connection.execute(select(shards.c.id, shards.c.next_sequence, shards.c.next_outcome)).all()
-            epochs = dict(connection.execute(select(relays.c.shard, relays.c.epoch)).tuples().all())
+            epochs = dict(connection.execute(select(relays.c.shard, relays.c.epoch)).all())
             has_repeats = connection.execute(select(tables.repeats.c.id).limit(1)).first() is not None
         counts = {(shard, "events"): events for shard, events, _ in rows}
         counts.update({(shard, "outcomes"): outcomes for shard, _, outcomes in rows})

@@ -238,7 +238,7 @@ class Store:
     def _compare_streams(self, connection: Connection, looked_at: Mapping[str, tuple[int, int]]) -> None:
         table = tables.events
         heads = select(table.c.stream, func.max(table.c.version)).where(self._among(table.c.stream)).group_by(table.c.stream)
-        now = dict(connection.execute(heads, self._values(looked_at)).tuples().all())
+        now = dict(connection.execute(heads, self._values(looked_at)).all())
         if moved := [stream for stream, (_, version) in looked_at.items() if now.get(stream, 0) != version]:
             raise StreamMoved(moved)
 

@@ -54,9 +54,10 @@ class Aggregates:
 
     def take(self, aggregate: Aggregate[Any]) -> list[Event]:
         """What it recorded for this command."""
+        # A list of its own even when it is empty: the aggregate goes on, and would write into what was taken.
         taken: list[Event] = aggregate.pending
+        aggregate.pending = []
         if taken:
-            aggregate.pending = []
             self.recorded.setdefault(aggregate.stream, []).extend(taken)
         return taken
 

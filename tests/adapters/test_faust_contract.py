@@ -33,6 +33,7 @@ OVERRIDDEN: dict[Any, str] = {
     driver.AIOKafkaConsumerThread._create_worker_consumer: "df784c24f01ee3a8",
     driver.AIOKafkaConsumerThread._commit: "1a004189ca2f6e30",
     App._new_transport: "fa8f89679917f9d4",
+    App._create_directories: "5e40d6b1a5c0ec98",
 }
 
 # What we call, or what calls us in an order that matters.

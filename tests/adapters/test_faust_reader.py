@@ -55,6 +55,17 @@ def test_a_topic_is_applied_whole_and_a_stop_is_quick(log: Log, views: Engine, t
         assert time.monotonic() - asked < 2
 
 
+def test_a_reader_leaves_no_files_where_it_was_started(log: Log, views: Engine, tmp_path: Path) -> None:
+    """Faust makes a folder for tables, which are not used here."""
+    log.publish(log.fill(10))
+    before = set(Path.cwd().iterdir())
+
+    with Process(log, url_of(views), tmp_path):
+        assert_whole(log, views, tmp_path)
+
+    assert set(Path.cwd().iterdir()) == before
+
+
 def test_readers_that_are_killed_and_stopped_under_load_lose_and_double_nothing(
     log: Log, views: Engine, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contracts.identity import WithdrawRole
@@ -31,8 +31,9 @@ PEOPLE = [someone(n) for n in range(5)]
 
 
 def commands() -> st.SearchStrategy[list[Sent]]:
-    """Registrations, withdrawals and revocations of five keys by five others, some of them allowed."""
-    key, by = st.sampled_from(PEOPLE), st.sampled_from([alice, bob, carol, *PEOPLE[:2]])
+    """Registrations, withdrawals and revocations of two keys by five others, some of them allowed."""
+    # Few keys, or seldom anything happens twice to one of them in a batch.
+    key, by = st.sampled_from(PEOPLE[:2]), st.sampled_from([alice, alice, bob, carol, *PEOPLE[:2]])
     version = st.sampled_from([{}, {}, {}, {"streamversion": 0}, {"streamversion": 2}])
     role = st.sampled_from(["providers.gpu", "identity.registrar"])
     proposals = st.builds(
@@ -47,9 +48,9 @@ def commands() -> st.SearchStrategy[list[Sent]]:
         lambda k, b, v: signed(WithdrawRole(role="providers.gpu", prefix="identity/"), stream_of(k), b, **v), key, by, version
     )
     endings = st.builds(lambda k, b: revoke(k, b), key, st.sampled_from([alice, carol, *PEOPLE]))
-    some = st.lists(proposals | proposals | withdrawals | endings, min_size=3, max_size=14)
+    some = st.lists(proposals | proposals | withdrawals | endings, min_size=6, max_size=20)
     # Some come twice.
-    return st.tuples(some, st.lists(st.integers(0, 13), max_size=3)).map(lambda t: t[0] + [t[0][n % len(t[0])] for n in t[1]])
+    return st.tuples(some, st.lists(st.integers(0, 19), max_size=3)).map(lambda t: t[0] + [t[0][n % len(t[0])] for n in t[1]])
 
 
 def told(world: World) -> list[Any]:
@@ -79,7 +80,11 @@ def run(folder: Path, name: str, partition: int, sent: list[Sent], cuts: list[in
 
 
 @given(commands(), st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+# No shrinking: with databases behind each example it takes minutes, and what was drawn is short already.
+@settings(
+    max_examples=80, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
 def test_every_split_into_batches_records_the_same(sent: list[Sent], data: st.DataObject) -> None:
     """Apart from times and the hashes that they go into. And so does a worker that forgets between two batches."""
     for partition in range(PARTITIONS):

@@ -345,6 +345,18 @@ def test_a_revocation_is_later_than_every_decision_that_relied_on_the_key(world:
     assert revocation["time"] >= world.outcome(sent)["data"]["time"]
 
 
+def test_what_records_nothing_does_not_record_what_comes_next_in_its_stream(world: World) -> None:
+    """All in one batch: registered, registered again (which is accepted and changes nothing), revoked."""
+    key = someone(1)
+    first, again, end = propose(key), propose(key), revoke(key)
+    world.publish(first, again, end)
+
+    world.worker().work()
+
+    assert world.types(key) == ["KeyProposed", "KeyRegistered", "KeyRevoked"]
+    assert [len(world.outcome(sent)["data"]["events"]) for sent in (first, again, end)] == [2, 0, 1]
+
+
 # ---- poison, and refusals that come late
 
 
