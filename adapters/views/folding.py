@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.garbage import collect_rarely
 from adapters.kafka.locate import locate, looking
-from adapters.kafka.slim import slim
 from adapters.views.beside import Beside
 from adapters.views.faults import is_transient
 from adapters.views.positions import Position
@@ -193,7 +192,6 @@ class Log:
     async def poll(self, records: int, seconds: float) -> dict[str, list[ConsumerRecord[bytes, bytes]]]:
         # What is buffered is returned at once; the fetches of what comes next need their turn too.
         await asyncio.sleep(0)
-        slim(self._consumer)
         found = await self._consumer.getmany(timeout_ms=int(seconds * 1000), max_records=records)
         return {shard_name(tp.topic, tp.partition): chunk for tp, chunk in found.items()}
 

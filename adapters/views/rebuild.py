@@ -21,7 +21,8 @@ from adapters.views.faults import is_transient
 from adapters.views.folding import Folder, LogShort, MakeParts, fold_in_process
 from adapters.views.positions import Position, positions_of
 
-BATCH_RECORDS = 5_000
+BATCH_RECORDS = 50_000
+"""Of one transaction. A rebuild that dies begins again, so a commit buys nothing but memory: rows are written once a batch."""
 STARTING_EVENTS = 75_000
 """So many are folded by this process until another one has been started."""
 SWAP_SECONDS = 60.0

@@ -18,15 +18,17 @@ def rebuild(
     name: Annotated[str, typer.Argument(help="The projection.")],
     verify: Annotated[bool, typer.Option("--verify", help="Compare only; nothing is swapped.")] = False,
     new_meaning: Annotated[bool, typer.Option("--new-meaning", help="Swap although the digests differ.")] = False,
-    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Events of one transaction.")] = 5000,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Events of one transaction.")] = 50_000,
     as_json: Json = False,
 ) -> None:
     """Fold the log again beside the live view, compare the digests, and swap. Exit code 1 if they differ."""
     from rich.console import Console
     from rich.progress import Progress
 
+    from adapters.garbage import collect_rarely
     from adapters.views.rebuild import DigestsDiffer, Rebuild
 
+    collect_rarely()
     with Progress(console=Console(stderr=True), disable=as_json) as progress:
         task = progress.add_task(f"Rebuilding {name}", total=None)
         work = Rebuild(
