@@ -60,7 +60,7 @@ class Relay:
         self._next: dict[Lane, int] = {}
         self._unmarked: dict[Lane, int] = {}
         self._offsets: dict[Lane, int] = {}
-        self._marked_at = self._watched_at = 0.0
+        self._marked_at = 0.0
 
     def stop(self) -> None:
         """Send and mark what was read, then return from `run`."""
@@ -87,17 +87,24 @@ class Relay:
             max_request_size=4 * 1024 * 1024, request_timeout_ms=20_000,
         )  # fmt: skip
         await producer.start()
+        watching: asyncio.Task[None] | None = None
         try:
             self._unmarked.clear()
             await self._claim()
+            # Beside the publishing: connecting and asking takes a consumer most of a second.
+            watching = asyncio.create_task(self._watch_forever())
             while not self._stopping:
                 self._on_turn()
                 if not await self._turn(producer):
                     await self._mark()
                     await asyncio.to_thread(wake.wait, 1.0)
-                await self._watch()
+                if watching.done():
+                    watching.result()
             await self._mark()
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await producer.stop()
 
     # ---- claiming
@@ -221,20 +228,19 @@ class Relay:
             crashpoint("relay.marked")
             self._unmarked = {}
 
-    async def _watch(self) -> None:
-        """A topic that was wiped while nothing is written is noticed too."""
-        if time.monotonic() - self._watched_at < WATCH_SECONDS:
-            return
-        self._watched_at = time.monotonic()
-        lanes = {TopicPartition(lane.topic, lane.partition): lane for lane in self._next}
+    async def _watch_forever(self) -> None:
+        """A topic that was wiped while nothing is written is noticed too. Raises TopicMadeAnew, KafkaError."""
         async with bare_consumer(self._client) as consumer:
-            ends = await consumer.end_offsets(list(lanes))
-        for partition, end in ends.items():
-            lane = lanes[partition]
-            if end - 1 < self._offsets[lane]:
-                raise TopicMadeAnew(
-                    f"{lane.topic}/{lane.partition} ends at {end}, we wrote {self._offsets[lane]}: it was made anew"
-                )
+            while True:
+                await asyncio.sleep(WATCH_SECONDS)
+                # What is written while the broker answers is not held against its answer.
+                written = dict(self._offsets)
+                ends = await consumer.end_offsets([TopicPartition(lane.topic, lane.partition) for lane in written])
+                for lane, offset in written.items():
+                    if (end := ends[TopicPartition(lane.topic, lane.partition)]) <= offset:
+                        raise TopicMadeAnew(
+                            f"{lane.topic}/{lane.partition} ends at {end}, we wrote {offset}: it was made anew"
+                        )
 
 
 async def _enqueue(producer: AIOKafkaProducer, lane: Lane, records: Sequence[Outgoing]) -> list[Any]:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -44,11 +45,26 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
         ):
             connection.execute(f"pragma {pragma}")
 
+    # A file has one writer. Among processes SQLite's own waiting decides who is next, which sleeps up to 100 ms at a time;
+    # among the threads of one process a lock does it at once. It is held until the connection is back in the pool.
+    turn = Lock()
+
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
+        if connection.get_execution_options().get("spaceos_reads", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        if not connection.info.get("has_turn"):
+            connection.info["has_turn"] = turn.acquire(timeout=BUSY_SECONDS)
         # A deferred transaction that turns into a writing one fails at once when another has written meanwhile.
-        reads = connection.get_execution_options().get("spaceos_reads", False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "checkin")
+    @event.listens_for(engine, "close")
+    @event.listens_for(engine, "invalidate")
+    def _(_connection: Any, record: Any, *_: Any) -> None:
+        if record.info.pop("has_turn", False):
+            turn.release()
 
     return engine
 

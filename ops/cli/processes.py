@@ -68,6 +68,7 @@ def projector(
 
 def _run(name: str, main: Coroutine[Any, Any, None]) -> None:
     import setproctitle
+    import uvloop
 
     from ops import logs, telemetry
     from ops.settings import Settings
@@ -76,6 +77,8 @@ def _run(name: str, main: Coroutine[Any, Any, None]) -> None:
     settings = Settings()
     logs.configure(name, settings.log_level)
     telemetry.set_up(name, settings)
+    # Also for the threads that Faust starts: their loops come from the policy. It halves what a small fetch costs.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(main)
 
 

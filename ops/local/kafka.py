@@ -291,7 +291,7 @@ def _new_cluster_id() -> str:
 
 
 def _launch(folder: Path, java: Path, classpath: str) -> Process:
-    command: list[str | Path] = [java, "-Xmx384m", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
+    command: list[str | Path] = [java, "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
     command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
     command += ["kafka.Kafka", folder / "server.properties"]
     (folder / "output.log").unlink(missing_ok=True)
