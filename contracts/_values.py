@@ -129,10 +129,13 @@ FROM_THE_WIRE = {"from": "wire"}
 """The validation context of what a stranger wrote: there an amount is a string, and nothing else."""
 
 
+_UNITS = re.compile(r"0|[1-9][0-9]{0,77}")
+
+
 def _units(value: object, info: ValidationInfo) -> int:
     if type(value) is int and info.context is not FROM_THE_WIRE:
         return value
-    if isinstance(value, str) and len(value) <= 78 and re.fullmatch(r"0|[1-9][0-9]*", value):
+    if isinstance(value, str) and _UNITS.fullmatch(value):
         return int(value)
     raise ValueError("an amount is a decimal string of whole units, at most 78 digits")
 

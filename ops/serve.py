@@ -78,6 +78,7 @@ async def run_relay(deployment: Deployment) -> None:
     client = deployment.settings.kafka_client_options()
     relay = Relay(outbox, client, on_publish=RelayTelemetry().published, on_turn=heartbeat.beat)
     _on_stop_signals(relay.stop)
+    collect_rarely()
     await relay.run()
 
 

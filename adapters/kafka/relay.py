@@ -238,9 +238,7 @@ class Relay:
                 ends = await consumer.end_offsets([TopicPartition(lane.topic, lane.partition) for lane in written])
                 for lane, offset in written.items():
                     if (end := ends[TopicPartition(lane.topic, lane.partition)]) <= offset:
-                        raise TopicMadeAnew(
-                            f"{lane.topic}/{lane.partition} ends at {end}, we wrote {offset}: it was made anew"
-                        )
+                        raise TopicMadeAnew(f"{lane.topic}/{lane.partition} ends at {end}, we wrote {offset}: it was made anew")
 
 
 async def _enqueue(producer: AIOKafkaProducer, lane: Lane, records: Sequence[Outgoing]) -> list[Any]:

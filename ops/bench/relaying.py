@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from adapters.garbage import collect_rarely
 from adapters.kafka.relay import Relay
 from adapters.kafka.topics import create_topics, topics_of
 from adapters.keys import ed25519_signer
@@ -31,6 +32,7 @@ def measures() -> Iterator[Measure]:
     """Records a second, each round with fresh records."""
     with TemporaryDirectory() as folder, broker() as client:
         load = requests(COMMANDS * ROUNDS)
+        collect_rarely()
         ours, theirs = asyncio.run(_rounds(Path(folder), client, load))
     yield judged(
         "relay, store to topic, SQLite / aiokafka sending the same bytes",

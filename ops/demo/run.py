@@ -34,6 +34,8 @@ from streams.inference import Difference, Shards, decide_again
 SAMPLE_EVERY = 10
 LOOK_SECONDS = 0.004
 BEAT_SECONDS = 120.0
+PIECE = 20
+"""Requests that are decided and signed before they are sent together: 10 ms."""
 CATCH_UP_SECONDS = 120.0
 
 
@@ -210,7 +212,7 @@ class _Demo:
         while position < len(found):
             due = (time.monotonic() - started) / pace if pace else found[-1].at_seconds
             batch: list[SignedCommand] = []
-            while position < len(found) and found[position].at_seconds <= due and len(batch) < 100:
+            while position < len(found) and found[position].at_seconds <= due and len(batch) < PIECE:
                 [model] = chance.choices(models, weights)
                 command, choice = router.open(model.id, found[position])
                 position += 1

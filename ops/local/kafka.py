@@ -276,6 +276,7 @@ rootLogger.appenderRef.file.ref = file
 def _format(folder: Path, java: Path, classpath: str) -> None:
     if (folder / "data" / "meta.properties").exists():
         return
+    # The first compiler only: the second keeps a core of a small machine busy for the first minute.
     command: list[str | Path] = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
     command += ["--cluster-id", _new_cluster_id(), "--config", folder / "server.properties"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
@@ -291,7 +292,14 @@ def _new_cluster_id() -> str:
 
 
 def _launch(folder: Path, java: Path, classpath: str) -> Process:
-    command: list[str | Path] = [java, "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
+    # The first compiler only: the second keeps a core of a small machine busy for the first minute.
+    command: list[str | Path] = [
+        java,
+        "-Xmx384m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+    ]
     command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
     command += ["kafka.Kafka", folder / "server.properties"]
     (folder / "output.log").unlink(missing_ok=True)

@@ -87,7 +87,8 @@ class Worker:
             auto_offset_reset="none",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_000,
-            fetch_max_wait_ms=10, fetch_min_bytes=65536,
+            fetch_max_wait_ms=10,
+            fetch_min_bytes=65536,
             max_partition_fetch_bytes=2 * 1024 * 1024,
             max_poll_records=MAX_BATCH,
             # A topic that is made anew is assigned again when its metadata are seen; five minutes is aiokafka's pace.
