@@ -168,6 +168,8 @@ class Key(Aggregate[IdentityEvent]):
             return
         if self.successor is not None or successor.version or command.successor == self.id:
             raise AlreadyKnown(field="successor")
+        if not self.roles:
+            raise NotRegistered("every role of the key was withdrawn: there is nothing to hand over")
         until = min(now + timedelta(seconds=command.overlap_seconds), self.not_after)
         self.record(
             KeyRotated(

@@ -67,19 +67,25 @@ async def run_worker(deployment: Deployment, instance: str | None = None) -> Non
     )
     _on_stop_signals(worker.stop)
     collect_rarely()
-    await worker.run()
+    try:
+        await worker.run()
+    finally:
+        # SQLite moves its write-ahead log into the database file when the last connection is closed in order.
+        store.engine.dispose()
 
 
 async def run_relay(deployment: Deployment) -> None:
     """Publish what workers made durable."""
     heartbeat = Heartbeat()
-    deployment.open_store()
-    outbox = Outbox(open_engine(deployment.settings.store, "store"))
+    outbox = Outbox(deployment.open_store().engine)
     client = deployment.settings.kafka_client_options()
     relay = Relay(outbox, client, on_publish=RelayTelemetry().published, on_turn=heartbeat.beat)
     _on_stop_signals(relay.stop)
     collect_rarely()
-    await relay.run()
+    try:
+        await relay.run()
+    finally:
+        outbox.engine.dispose()
 
 
 async def run_readers(deployment: Deployment, names: Collection[str] = (), instance: str | None = None) -> None:
@@ -109,6 +115,7 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
         stop.set()
         await asyncio.gather(*tasks, return_exceptions=True)
         await sender.stop()
+        engine.dispose()
 
 
 class NoSuchStream(LookupError):

@@ -12,12 +12,17 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import Phase, settings
 from psycopg import sql
 
 from ops.local import kafka as local_kafka
 from ops.local import postgres as local_postgres
 from ops.local.processes import free_port
 from ops.settings import Settings
+
+# Explaining a failure traces every line of it, a minute for an example with a database behind it.
+settings.register_profile("ours", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("ours")
 
 KAFKA_IMAGE = "apache/kafka:4.4.0"
 POSTGRES_IMAGE = "postgres:15"

@@ -107,7 +107,7 @@ class Relay:
                 await asyncio.gather(watching, return_exceptions=True)
             await producer.stop()
 
-    # ---- claiming
+    # Claiming
 
     async def _claim(self, only: Collection[int] | None = None) -> None:
         """Take all shards, or those that a worker has just made, and find in each topic what the last relay left there."""
@@ -155,7 +155,7 @@ class Relay:
                 wanted += _number(record.value or b"") == wanted
         return wanted
 
-    # ---- publishing
+    # Publishing
 
     async def _turn(self, producer: AIOKafkaProducer) -> bool:
         """Publish what is new, of every lane at once; whether there was any."""
@@ -219,7 +219,7 @@ class Relay:
             )
         self._offsets[lane] = offset
 
-    # ---- marking and watching
+    # Marking and watching
 
     async def _mark(self) -> None:
         self._marked_at = time.monotonic()

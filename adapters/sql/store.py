@@ -42,7 +42,7 @@ class Store:
         self.engine = engine
         self._postgresql = engine.dialect.name == "postgresql"
 
-    # ---- what the deployment is
+    # What the deployment is
 
     def establish(self, **facts: str) -> None:
         """State what the store is for; the first statement binds. Raises AnotherDeployment."""
@@ -77,7 +77,7 @@ class Store:
         if self._postgresql:
             connection.execute(text("lock table deployment in share row exclusive mode"))
 
-    # ---- reading before a decision
+    # Reading before a decision
 
     def clock(self) -> datetime:
         """The store's clock: the server's on PostgreSQL, so that all workers have one; the machine's on SQLite."""
@@ -201,7 +201,7 @@ class Store:
     def _values(self, values: Collection[str]) -> dict[str, Any]:
         return {"among": list(values) if self._postgresql else json.dumps(list(values))}
 
-    # ---- the one transaction
+    # The one transaction
 
     def commit(self, batch: Decided) -> Sealed:
         """Make a batch durable, whole or not at all. Raises Fenced, AuthorityMoved, StreamMoved, IntegrityError.

@@ -51,7 +51,7 @@ def vectors() -> dict[str, Any]:
     }
 
 
-# ---- keys
+# Keys
 
 _ALICE, _BOB, _WRITER = (bytes([n]) * 32 for n in (1, 2, 3))
 _WALLET = bytes([4]) * 32
@@ -65,7 +65,7 @@ def _keys() -> list[Vector]:
     return [*found, {"name": "wallet", "kind": "eip191", "secret": _WALLET.hex(), "did": wallet.did, "warning": warning}]
 
 
-# ---- whole records
+# Whole records
 
 _SUBJECT = f"identity/key/{bob.did}"
 _COMMAND_ID = uuid7(1_795_489_955_123, bytes(10))
@@ -145,7 +145,7 @@ def _outcome(command: bytes, name: Any, sequence: int, says: dict[str, Any]) -> 
     )  # fmt: skip
 
 
-# ---- signatures, proofs, ids, partitions
+# Signatures, proofs, ids, partitions
 
 _N = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -238,7 +238,7 @@ def _partitions() -> Iterator[Vector]:
             yield {"key": key, "partitions": partitions, "partition": partition_of(key, partitions)}
 
 
-# ---- what is accepted and what is refused at the door
+# What is accepted and what is refused at the door
 
 DOOR = {"context": "identity", "partition": partition_of(_SUBJECT, PARTITIONS), "partitions": PARTITIONS, "network": NETWORK}
 

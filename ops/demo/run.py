@@ -175,7 +175,7 @@ class _Demo:
                 raise TimeoutError("the fleet's heartbeats did not arrive; the logs are in <home>/logs")
             await asyncio.sleep(0.05)
 
-    # ---- the trace
+    # The trace
 
     async def _replay(self, client: Client, router: Router) -> None:
         self._result.source, found = arrivals(self._options.trace, self._options.limit)
@@ -247,7 +247,7 @@ class _Demo:
         while self._sampled and time.monotonic() < deadline:  # noqa: ASYNC110  the database tells nobody
             await asyncio.sleep(0.01)
 
-    # ---- the check
+    # The check
 
     async def _check(self) -> None:
         readers = {s.name: s.contexts for s in self._deployment.streams if isinstance(s, Projection)}

@@ -260,7 +260,7 @@ class _Batch:
                 self._relied.setdefault(change.key, known)
                 self._authority[change.key] = changed(known, change, chunk.shard.events, sequence)
 
-    # ---- sealing
+    # Sealing
 
     def _seal(self, now: datetime) -> Sealed:
         sealed = Sealed(shards=[], snapshots=self._decider.aggregates.snapshots())

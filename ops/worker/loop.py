@@ -146,7 +146,7 @@ class Worker:
         with _traced(checked):
             return self._decider.commit(checked)
 
-    # ---- finding the place
+    # Finding the place
 
     async def _settle(self, consumer: aiokafka.AIOKafkaConsumer, partition: aiokafka.TopicPartition) -> None:
         """Read the counter row and seek to the record before its position, which must be the one consumed last."""

@@ -37,7 +37,7 @@ def engine(store_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-# ---- one deployment
+# One deployment
 
 
 def test_a_store_is_of_one_network_for_ever(engine: Engine) -> None:
@@ -81,7 +81,7 @@ def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> No
     assert after["b"].revoked
 
 
-# ---- migrations
+# Migrations
 
 
 @pytest.mark.parametrize(("name", "metadata"), [("store", [tables.METADATA]), ("views", [READERS, VIEWS])])
@@ -142,7 +142,7 @@ def test_four_processes_that_meet_an_empty_database_make_it_together(store_url: 
     store.engine.dispose()
 
 
-# ---- locks
+# Locks
 
 
 def _increment(engine: Engine, times: int) -> None:
@@ -242,7 +242,7 @@ def test_a_writer_that_is_suspended_in_its_transaction_is_ended_and_changes_noth
         engine.dispose()
 
 
-# ---- being woken
+# Being woken
 
 
 def test_a_commit_wakes_whoever_waits(engine: Engine) -> None:
@@ -287,7 +287,7 @@ def test_what_committed_before_anybody_listened_is_not_missed(engine: Engine) ->
         assert wake.wait(5) is True
 
 
-# ---- reading
+# Reading
 
 
 def test_many_names_are_asked_with_one_statement(engine: Engine) -> None:

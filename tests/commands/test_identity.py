@@ -171,7 +171,8 @@ class Registry(RuleBasedStateMachine):
         proof = SIGNERS[successor].sign(key_proof(NETWORK, successor))
         is_new = model.rotated.get(key) is None and successor not in model.known | model.revoked and successor != key
         repeated = key in model.rotated and model.rotated[key] == successor
-        allowed = key not in model.revoked and key in model.own_end and (is_new or repeated)
+        has_roles = bool(model.own.get(key))
+        allowed = key not in model.revoked and key in model.own_end and ((is_new and has_roles) or repeated)
         command = RotateKey(successor=successor, proof=proof, overlap_seconds=seconds)
 
         self._ask(command, key, key, allowed=allowed)
@@ -237,11 +238,11 @@ class Registry(RuleBasedStateMachine):
         return events
 
 
-Registry.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None, print_blob=True)
+Registry.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None, print_blob=True)
 TestRegistry = Registry.TestCase
 
 
-# ---- what the service adds to the rules
+# What the service adds to the rules
 
 
 def proposal(key: str, proof: str) -> ProposeKey:

@@ -41,7 +41,7 @@ def test_a_command_is_no_event_and_an_event_no_command() -> None:
         command_class("identity.KeyRevoked")
 
 
-# ---- versions
+# Versions
 
 
 class Measured(Event, version=3):
@@ -87,7 +87,7 @@ def test_a_version_that_cannot_be_read_any_more_is_found_at_once() -> None:
             """Nobody wrote how its first version is read."""
 
 
-# ---- what the schema says, the code does
+# What the schema says, the code does
 
 BODIES = {
     ProposeKey: {

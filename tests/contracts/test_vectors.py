@@ -34,7 +34,7 @@ def each(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("vector", read(name), ids=lambda vector: vector.get("name", ""))
 
 
-# ---- a reader that shares no code with ours: the standard library, PyNaCl, eth-account
+# A reader that shares no code with ours: the standard library, PyNaCl, eth-account
 
 
 def encoded(value: bytes) -> bytes:
@@ -55,7 +55,7 @@ def signed_by(did: str, value: bytes, signature: str) -> bool:
     return str(Account.recover_message(message, signature=text)).lower() == did.rpartition(":")[2]
 
 
-# ---- what holds
+# What holds
 
 
 @each("keys")
@@ -161,7 +161,7 @@ def test_eth_account_takes_what_we_refuse(name: str) -> None:
     assert not verify(vector["did"], vector["value"].encode(), vector["signature"])
 
 
-# ---- at the door
+# At the door
 
 
 @dataclass

@@ -83,7 +83,7 @@ def refused(aggregate: Aggregate[Any], ask: Callable[[], None], rule: type[Refus
     assert aggregate.pending == []
 
 
-# ---- founding
+# Founding
 
 
 def found(**more: Any) -> Found:
@@ -128,7 +128,7 @@ def test_a_network_is_not_founded_under_another_name() -> None:
     refused(dev, lambda: dev.found(found(), ALICE, "prod"), OnAnotherNetwork, "subject")
 
 
-# ---- proposing
+# Proposing
 
 
 def propose(*roles: RoleGrant, **more: Any) -> ProposeKey:
@@ -211,7 +211,7 @@ def test_nobody_proposes_himself() -> None:
     refused(bob, lambda: bob.propose(propose(), actor=BOB, digest=D1, now=NOW), SamePerson, "key")
 
 
-# ---- approving
+# Approving
 
 WAITING = proposed(VERIFIER, needs_second=True)
 
@@ -261,7 +261,7 @@ def test_approvals_of_one_proposal_do_not_count_for_another() -> None:
     assert bob.proposals[D2].consenting == [CAROL]
 
 
-# ---- rotating
+# Rotating
 
 
 def rotate(**more: Any) -> RotateKey:
@@ -335,7 +335,13 @@ def test_only_a_registered_key_is_rotated() -> None:
     refused(bob, lambda: bob.rotate(rotate(), successor=other(), now=NOW), NotRegistered, None)
 
 
-# ---- withdrawing and revoking
+def test_a_key_without_a_role_has_nothing_to_hand_over() -> None:
+    bob = key(proposed(), registered(), RoleWithdrawn(key=BOB, role=GPU.role, prefix=GPU.prefix))
+
+    refused(bob, lambda: bob.rotate(rotate(), successor=other(), now=NOW), NotRegistered, None)
+
+
+# Withdrawing and revoking
 
 WITHDRAW = WithdrawRole(role=GPU.role, prefix=GPU.prefix)
 REVOKE = RevokeKey(reason="compromised", suspected_since=NOW)
@@ -435,7 +441,7 @@ def test_a_stream_that_no_key_names_records_nothing(name: str, ask: Callable[[Ke
     refused(junk, lambda: ask(junk), AddressedWrongly, "subject")
 
 
-# ---- replay
+# Replay
 
 
 def test_replay_rebuilds_what_was_decided() -> None:

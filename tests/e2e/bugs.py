@@ -55,7 +55,7 @@ def every(n: int, *, first: int = 0) -> Callable[[], bool]:
     return due
 
 
-# ---- the command worker
+# The command worker
 
 
 @plant("I3")
@@ -170,7 +170,7 @@ def another_key_signs() -> None:
     deciding.Decider.__init__ = init  # type: ignore[method-assign]
 
 
-# ---- the relay
+# The relay
 
 
 @plant("I1")
@@ -214,7 +214,7 @@ def repeats_come_first() -> None:
     Relay._turn = turn  # type: ignore[method-assign]
 
 
-# ---- the projector
+# The projector
 
 
 @plant("I6")
@@ -255,7 +255,7 @@ def busy() -> OperationalError:
     return OperationalError("planted", None, error)
 
 
-# ---- forks
+# Forks
 
 
 def main() -> None:

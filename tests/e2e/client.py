@@ -34,7 +34,7 @@ BEGINNING_SECONDS = 90
 """Processes may still be starting."""
 
 
-# ---- the written format
+# The written format
 
 
 class Key:
@@ -92,7 +92,7 @@ def encode(kind: str, subject: str, source: str, data: dict[str, Any], network: 
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-# ---- what is sent
+# What is sent
 
 
 @dataclass
@@ -259,7 +259,7 @@ class World:
         return self.repeated() if draw < badness + 0.08 else self.life()
 
 
-# ---- how it is written down
+# How it is written down
 
 
 class Journal:

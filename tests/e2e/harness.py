@@ -119,7 +119,7 @@ class Deployment:
         mine = {"SPACEOS_HOME": str(self.home), "SPACEOS_KAFKA": self.kafka, "SPACEOS_STORE": self.store}
         return {**kept, **cache, **mine, "SPACEOS_PARTITIONS": str(PARTITIONS), "PYTHONUNBUFFERED": "1", **more}
 
-    # ---- processes
+    # Processes
 
     def start(self, *arguments: str, module: str = "ops.cli", **environment: str) -> Running:
         """`spaceos <arguments>`, in the background."""
@@ -174,7 +174,7 @@ class Deployment:
             return found
         return {}
 
-    # ---- topics
+    # Topics
 
     def delete_topics(self, *names: str) -> None:
         admin = AdminClient({"bootstrap.servers": self.kafka})
@@ -206,7 +206,7 @@ class Deployment:
         finally:
             consumer.close()
 
-    # ---- the databases, read from outside
+    # The databases, read from outside
 
     def rows(self, statement: str, url: str | None = None) -> list[dict[str, Any]]:
         url = url or self.store
@@ -256,7 +256,7 @@ class Deployment:
             return True
         return positions.get((reader, mine), 0) == row["next_sequence"] or not row["next_sequence"]
 
-    # ---- the judge
+    # The judge
 
     def judge(self, readers: Sequence[str] = (), seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until it is quiet; then what the outside checker says."""

@@ -2,7 +2,10 @@
 
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -94,14 +97,18 @@ def test_a_relay_on_an_older_copy_of_the_store_refuses_to_publish(on_sqlite: Dep
     on_sqlite.finish(on_sqlite.client(seed, "--count", "200", "--rate", "400", begin=True))
     until(on_sqlite.quiet, "quiet")
     assert worker.stop() == relay.stop() == 0
-    file = on_sqlite.store.removeprefix("sqlite:///")
-    shutil.copy(file, f"{file}.older")
+    file = Path(on_sqlite.store.removeprefix("sqlite:///"))
+    older = file.with_suffix(".older")
+    with closing(sqlite3.connect(file)) as now, closing(sqlite3.connect(older)) as backup:
+        now.backup(backup)
     worker, relay = on_sqlite.start("worker", "--slot", "1"), on_sqlite.start("relay")
     on_sqlite.finish(on_sqlite.client(seed + 1, "--count", "200", "--rate", "400"))
     until(on_sqlite.quiet, "quiet")
     assert worker.stop() == relay.stop() == 0
     ends = {topic: on_sqlite.ends(topic) for topic in ("identity.events", "identity.outcomes")}
-    shutil.copy(f"{file}.older", file)
+    for left in (f"{file}-wal", f"{file}-shm"):
+        Path(left).unlink(missing_ok=True)
+    shutil.copy(older, file)
 
     refusing = on_sqlite.start("relay")
 

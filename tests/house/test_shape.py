@@ -27,7 +27,7 @@ class AnyWorld:
         raise NotImplementedError
 
 
-# ---- (a) apply
+# (a) apply
 
 
 def applies() -> Iterator[Any]:
@@ -57,7 +57,7 @@ def test_apply_is_closed(apply: ast.FunctionDef) -> None:
     assert is_closed(matches[0])
 
 
-# ---- (b) every message is handled
+# (b) every message is handled
 
 
 @each_context
@@ -104,7 +104,7 @@ def test_a_context_that_records_is_read(context: str) -> None:
     assert any(context in projection.contexts for projection in projections)
 
 
-# ---- (f) the language
+# (f) the language
 
 
 @pytest.mark.parametrize("message", list(languages()), ids=lambda cls: cls.wire.type)
@@ -140,7 +140,7 @@ def test_a_quantity_is_exact_and_an_id_is_a_type(field: ast.AnnAssign) -> None:
         assert "str" not in named
 
 
-# ---- (g) refusals
+# (g) refusals
 
 
 def refusals() -> Iterator[type[Refused]]:
@@ -162,7 +162,7 @@ def test_a_refusal_is_named_as_the_state_that_forbids_and_says_its_rule(refusal:
     assert refusal.__doc__ != Refused.__doc__
 
 
-# ---- (h) who names what
+# (h) who names what
 
 ONLY_IN = {
     "faust": ("adapters/faust/",),

@@ -50,7 +50,7 @@ def withdraw(signer: Any, **more: Any) -> Sent:
     return signed(WithdrawRole(role="providers.gpu", prefix="providers/"), stream_of(signer), **more)
 
 
-# ---- the log
+# The log
 
 
 def test_the_log_is_dense_chained_and_signed(world: World) -> None:
@@ -123,7 +123,7 @@ def test_a_clock_that_was_set_back_neither_orders_events_backwards_nor_revives_a
     assert world.outcome(late)["time"] >= world.outcome(last)["time"]
 
 
-# ---- who is fenced
+# Who is fenced
 
 
 def test_of_two_workers_on_a_shard_the_second_is_void_and_then_answers_as_the_first_did(world: World) -> None:
@@ -210,7 +210,7 @@ def test_a_shard_that_comes_back_is_decided_from_what_another_made_of_it(world: 
     assert world.refusal(expecting) is None
 
 
-# ---- what is looked at in other shards
+# What is looked at in other shards
 
 
 def in_other_shard(than: int) -> Any:
@@ -357,7 +357,7 @@ def test_what_records_nothing_does_not_record_what_comes_next_in_its_stream(worl
     assert [len(world.outcome(sent)["data"]["events"]) for sent in (first, again, end)] == [2, 0, 1]
 
 
-# ---- poison, and refusals that come late
+# Poison, and refusals that come late
 
 
 class OnSecondThought(Refused):
@@ -445,7 +445,7 @@ def test_a_poison_command_harms_no_other(world: World) -> None:
     assert "fault of ours" not in json.dumps(world.outcome(poison)["data"])
 
 
-# ---- limits
+# Limits
 
 
 class Verbose(Identity):
@@ -493,7 +493,7 @@ def test_an_event_that_would_be_too_large_refuses_its_command_only(world: World,
     assert MAX_RECORD_BYTES == 60_000
 
 
-# ---- snapshots
+# Snapshots
 
 
 def flip(world: World, count: int) -> None:
@@ -554,7 +554,7 @@ def test_every_aggregate_is_its_snapshot(world: World) -> None:
                 assert form.startswith(thing.__name__)
 
 
-# ---- several at once
+# Several at once
 
 
 def test_two_workers_decide_different_shards_at_once(store_url: str) -> None:

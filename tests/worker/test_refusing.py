@@ -197,7 +197,7 @@ def test_garbage_is_refused_in_its_place_and_stops_nobody(world: World) -> None:
     ]  # fmt: skip
 
 
-# ---- authority, in the order of the log
+# Authority, in the order of the log
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "four batches"])

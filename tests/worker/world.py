@@ -126,7 +126,7 @@ class World:
     def worker(self, *partitions: int, signer: Signer = writer) -> "Worker":
         return Worker(self, partitions or tuple(self.topics), signer)
 
-    # ---- what is in the store
+    # What is in the store
 
     def outcomes(self, partition: int | None = None) -> list[dict[str, Any]]:
         """Every outcome in its order, decoded, with `_signature` and `_identity`."""
