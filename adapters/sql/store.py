@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from adapters.crash import crashpoint
@@ -28,6 +28,7 @@ from adapters.sql.rows import (
     SnapshotRow,
     StreamMoved,
 )
+from adapters.sql.statements import ADVANCED, Statements
 from commands import AuthorityChange, Grant
 from contracts import ZERO_HASH, instant, rfc3339
 
@@ -41,6 +42,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._postgresql = engine.dialect.name == "postgresql"
+        self._sql = Statements(postgresql=self._postgresql)
 
     # What the deployment is
 
@@ -129,16 +131,15 @@ class Store:
 
     def known(self, identities: Collection[str]) -> dict[str, Known]:
         """Those of the commands (`"<id> <source>"`) that have an outcome."""
-        table = tables.commands
-        columns = (table.c.identity, table.c.hash, table.c.shard, table.c.number)
-        return {row[0]: Known(row[1], row[2], row[3]) for row in self._those(columns, table.c.identity, identities)}
+        return {row[0]: Known(row[1], row[2], row[3]) for row in self._those(self._sql.known, identities)}
 
     def authority(self, keys: Collection[str]) -> dict[str, KeyAuthority]:
         """What each registered key may do. Keys and grants are read in one snapshot."""
-        keys_table, grants_table = tables.authority_keys, tables.authority_grants
+        if not keys:
+            return {}
         with reading(self.engine) as connection:
-            rows = connection.execute(select(keys_table).where(self._among(keys_table.c.key)), self._values(keys)).all()
-            granted = connection.execute(select(grants_table).where(self._among(grants_table.c.key)), self._values(keys)).all()
+            rows = connection.execute(self._sql.keys, self._values(keys)).all()
+            granted = connection.execute(self._sql.grants, self._values(keys)).all()
         grants: dict[str, list[Granted]] = {}
         for row in granted:
             grant = Granted(row.role, row.prefix, instant(row.not_after), row.shard, row.sequence)
@@ -152,10 +153,8 @@ class Store:
     ) -> dict[str, tuple[SnapshotRow | None, int, list[bytes]]]:
         """Each stream that exists: its newest snapshot, its shard's id, and the values of the events after that."""
         newest = self.snapshots(names) if snapshots else {}
-        table = tables.events
-        columns = (table.c.stream, table.c.shard, table.c.version, table.c.value)
         found: dict[str, tuple[SnapshotRow | None, int, list[bytes]]] = {}
-        for stream, shard, version, value in self._after_snapshots(columns, names, newest):
+        for stream, shard, version, value in self._after_snapshots(names, newest):
             if stream not in found:
                 found[stream] = (newest.get(stream), shard, [])
             snapshot = found[stream][0]
@@ -163,40 +162,25 @@ class Store:
                 found[stream][2].append(bytes(value))
         return found
 
-    def _after_snapshots(self, columns: Any, names: Collection[str], snapshots: Mapping[str, SnapshotRow]) -> Iterable[Any]:
-        plain = [name for name in names if name not in snapshots]
-        table = tables.events
-        if plain:
-            yield from self._those(columns, table.c.stream, plain, order_by=(table.c.stream, table.c.version))
+    def _after_snapshots(self, names: Collection[str], snapshots: Mapping[str, SnapshotRow]) -> Iterable[Any]:
+        yield from self._those(self._sql.events, [name for name in names if name not in snapshots])
         for name, snapshot in snapshots.items():
             # From the snapshot's own version on, so that the stream's shard is known even when nothing followed.
-            where = (table.c.stream == name) & (table.c.version >= snapshot.version)
             with reading(self.engine) as connection:
-                yield from connection.execute(select(*columns).where(where).order_by(table.c.version)).all()
+                yield from connection.execute(self._sql.events_after, {"stream": name, "version": snapshot.version}).all()
 
     def snapshots(self, names: Collection[str]) -> dict[str, SnapshotRow]:
         """The newest snapshot of each stream that has one."""
-        table = tables.snapshots
-        rows = self._those((table.c.stream, table.c.version, table.c.form, table.c.state), table.c.stream, names)
         newest: dict[str, SnapshotRow] = {}
-        for row in sorted(rows, key=lambda row: row[1]):
+        for row in sorted(self._those(self._sql.snapshots, names), key=lambda row: row[1]):
             newest[row[0]] = SnapshotRow(*row)
         return newest
 
-    def _those(
-        self, columns: Any, column: ColumnElement[str], values: Collection[str], order_by: Sequence[Any] = ()
-    ) -> Sequence[Any]:
+    def _those(self, statement: Any, values: Collection[str]) -> Sequence[Any]:
         if not values:
             return []
         with reading(self.engine) as connection:
-            statement = select(*columns).where(self._among(column)).order_by(*order_by)
             return connection.execute(statement, self._values(values)).all()
-
-    def _among(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        # One parameter however many values, so that one statement is compiled and prepared once.
-        if self._postgresql:
-            return column == func.any(bindparam("among"))
-        return column.in_(select(literal_column("value")).select_from(func.json_each(bindparam("among"))))
 
     def _values(self, values: Collection[str]) -> dict[str, Any]:
         return {"among": list(values) if self._postgresql else json.dumps(list(values))}
@@ -228,38 +212,25 @@ class Store:
         others = {shard for shard, _ in batch.looked_at.values()} - mine.keys()
         # In one order for everybody, or two workers that look at each other's shards would wait for ever.
         for shard_id in sorted(mine.keys() | others):
-            statement = select(tables.shards).where(tables.shards.c.id == shard_id)
-            row = connection.execute(statement.with_for_update(read=shard_id in others)).one()
+            statement = self._sql.shard_shared if shard_id in others else self._sql.shard_held
+            row = connection.execute(statement, {"id": shard_id}).one()
             if shard_id in mine and Shard(**row._mapping) != mine[shard_id]:
                 raise Fenced(f"{mine[shard_id].events} is at {row.next_sequence}, {mine[shard_id].next_sequence} was believed")
         if batch.looked_at:
             self._compare_streams(connection, batch.looked_at)
 
     def _compare_streams(self, connection: Connection, looked_at: Mapping[str, tuple[int, int]]) -> None:
-        table = tables.events
-        heads = select(table.c.stream, func.max(table.c.version)).where(self._among(table.c.stream)).group_by(table.c.stream)
-        now = dict(connection.execute(heads, self._values(looked_at)).all())
+        now = dict(connection.execute(self._sql.heads, self._values(looked_at)).all())
         if moved := [stream for stream, (_, version) in looked_at.items() if now.get(stream, 0) != version]:
             raise StreamMoved(moved)
 
     def _lock_authority(self, connection: Connection, batch: Decided) -> None:
-        table = tables.authority_keys
         if batch.changed_keys:
             fresh = [{"key": key, "shard": "", "sequence": 0, "revoked": False} for key in sorted(batch.changed_keys)]
-            connection.execute(
-                text(
-                    "insert into authority_keys (key, shard, sequence, revoked) values (:key, :shard, :sequence, :revoked)"
-                    " on conflict (key) do nothing"
-                ),
-                fresh,
-            )
-            mine = select(table.c.key).where(self._among(table.c.key)).order_by(table.c.key).with_for_update()
-            connection.execute(mine, self._values(batch.changed_keys)).all()
+            connection.execute(self._sql.make_key, fresh)
+            connection.execute(self._sql.keys_held, self._values(batch.changed_keys)).all()
         if batch.relied:
-            statement = (
-                select(table.c.key, table.c.shard, table.c.sequence).where(self._among(table.c.key)).order_by(table.c.key)
-            )
-            rows = connection.execute(statement.with_for_update(read=True), self._values(batch.relied)).all()
+            rows = connection.execute(self._sql.keys_shared, self._values(batch.relied)).all()
             now = {key: (shard, sequence) for key, shard, sequence in rows if shard}
             moved = [key for key, known in batch.relied.items() if now.get(key) != (known.position if known else None)]
             if moved:
@@ -272,7 +243,7 @@ class Store:
         if sealed.commands:
             connection.exec_driver_sql(self._statement(tables.commands.name, CommandRow), sealed.commands)
         if repeats:
-            connection.execute(insert(tables.repeats), [{"shard": shard, "number": number} for shard, number in repeats])
+            connection.execute(self._sql.repeat, [{"shard": shard, "number": number} for shard, number in repeats])
         for snapshot in sealed.snapshots:
             connection.execute(delete(tables.snapshots).where(tables.snapshots.c.stream == snapshot.stream))
             connection.execute(insert(tables.snapshots).values(snapshot._asdict()))
@@ -290,20 +261,10 @@ class Store:
         return f"insert into {table} ({', '.join(row._fields)}) values ({', '.join([mark] * len(row._fields))})"  # noqa: S608
 
     def _advance(self, connection: Connection, sealed: Sealed) -> None:
-        for before, after in sealed.shards:
-            values = {
-                name: getattr(after, name)
-                for name in (
-                    "next_sequence",
-                    "last_hash",
-                    "last_time",
-                    "next_outcome",
-                    "position",
-                    "position_hash",
-                    "incarnation",
-                )
-            }
-            connection.execute(update(tables.shards).where(tables.shards.c.id == before.id).values(values))
+        rows = [
+            {"of": before.id, **{f"to_{name}": getattr(after, name) for name in ADVANCED}} for before, after in sealed.shards
+        ]
+        connection.execute(self._sql.advance, rows)
 
     def _withdraw(self, connection: Connection, change: AuthorityChange, shard: str, sequence: int) -> None:
         keys, grants = tables.authority_keys, tables.authority_grants
