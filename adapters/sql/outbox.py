@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 
@@ -37,6 +37,33 @@ class Lane:
     @property
     def topic(self) -> str:
         return f"{self.context}.{self.kind}"
+
+
+# Built once, like adapters/sql/statements.py, for a relay asks them a hundred times a second.
+_SHARD: Any = bindparam("shard")
+_START: Any = bindparam("start")
+_LIMIT: Any = bindparam("limit")
+_EVENTS = (
+    select(
+        tables.events.c.sequence, tables.events.c.stream, tables.events.c.value, tables.events.c.signature,
+        tables.events.c.traceparent,
+    )
+    .where(tables.events.c.shard == _SHARD, tables.events.c.sequence >= _START)
+    .order_by(tables.events.c.sequence)
+    .limit(_LIMIT)
+)  # fmt: skip
+_OUTCOMES = (
+    select(
+        tables.commands.c.number, tables.commands.c.subject, tables.commands.c.outcome,
+        tables.commands.c.outcome_signature, tables.commands.c.traceparent,
+    )
+    .where(tables.commands.c.shard == _SHARD, tables.commands.c.number >= _START)
+    .order_by(tables.commands.c.number)
+    .limit(_LIMIT)
+)  # fmt: skip
+_COUNTS = select(tables.shards.c.id, tables.shards.c.next_sequence, tables.shards.c.next_outcome)
+_EPOCHS = select(tables.relays.c.shard, tables.relays.c.epoch)
+_ANY_REPEAT = select(tables.repeats.c.id).limit(1)
 
 
 class Outbox:
@@ -75,32 +102,19 @@ class Outbox:
 
     def counts(self) -> tuple[dict[tuple[int, str], int], dict[int, int], bool]:
         """Records per (shard id, kind), the epochs in force, and whether something is to be repeated."""
-        shards, relays = tables.shards, tables.relays
         with reading(self.engine) as connection:
-            rows = connection.execute(select(shards.c.id, shards.c.next_sequence, shards.c.next_outcome)).all()
-            epochs = dict(connection.execute(select(relays.c.shard, relays.c.epoch)).all())
-            has_repeats = connection.execute(select(tables.repeats.c.id).limit(1)).first() is not None
+            rows = connection.execute(_COUNTS).all()
+            epochs = dict(connection.execute(_EPOCHS).all())
+            has_repeats = connection.execute(_ANY_REPEAT).first() is not None
         counts = {(shard, "events"): events for shard, events, _ in rows}
         counts.update({(shard, "outcomes"): outcomes for shard, _, outcomes in rows})
         return counts, epochs, has_repeats
 
     def read(self, lane: Lane, start: int, limit: int) -> list[Outgoing]:
         """The records from `start` on, in order."""
+        statement = _EVENTS if lane.kind == "events" else _OUTCOMES
         with reading(self.engine) as connection:
-            if lane.kind == "events":
-                events = tables.events.c
-                columns = (events.sequence, events.stream, events.value, events.signature, events.traceparent)
-                statement = (
-                    select(*columns).where(events.shard == lane.shard, events.sequence >= start).order_by(events.sequence)
-                )
-            else:
-                commands = tables.commands.c
-                columns = (
-                    commands.number, commands.subject, commands.outcome, commands.outcome_signature, commands.traceparent,
-                )  # fmt: skip
-                statement = select(*columns).where(commands.shard == lane.shard, commands.number >= start)
-                statement = statement.order_by(commands.number)
-            rows = connection.execute(statement.limit(limit)).all()
+            rows = connection.execute(statement, {"shard": lane.shard, "start": start, "limit": limit}).all()
         return [Outgoing(n, key.encode(), bytes(value), signature, trace) for n, key, value, signature, trace in rows]
 
     def repeats(self, limit: int = 500) -> list[tuple[int, int, int]]:

@@ -220,7 +220,8 @@ class Store:
             self._compare_streams(connection, batch.looked_at)
 
     def _compare_streams(self, connection: Connection, looked_at: Mapping[str, tuple[int, int]]) -> None:
-        now = dict(connection.execute(self._sql.heads, self._values(looked_at)).all())
+        heads: Sequence[Any] = connection.execute(self._sql.heads, self._values(looked_at)).all()
+        now: dict[str, int] = dict(heads)
         if moved := [stream for stream, (_, version) in looked_at.items() if now.get(stream, 0) != version]:
             raise StreamMoved(moved)
 
@@ -230,7 +231,7 @@ class Store:
             connection.execute(self._sql.make_key, fresh)
             connection.execute(self._sql.keys_held, self._values(batch.changed_keys)).all()
         if batch.relied:
-            rows = connection.execute(self._sql.keys_shared, self._values(batch.relied)).all()
+            rows: Sequence[Any] = connection.execute(self._sql.keys_shared, self._values(batch.relied)).all()
             now = {key: (shard, sequence) for key, shard, sequence in rows if shard}
             moved = [key for key, known in batch.relied.items() if now.get(key) != (known.position if known else None)]
             if moved:

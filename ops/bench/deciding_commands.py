@@ -4,12 +4,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
+from sqlalchemy import make_url
 
 from adapters import keys
 from adapters.garbage import collect_rarely
@@ -18,6 +18,7 @@ from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from ops.bench import Measure, judged
 from ops.bench._load import Load, requests, standings
+from ops.bench._servers import postgres
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
 
@@ -29,20 +30,48 @@ ROUNDS = 7
 def measures() -> Iterator[Measure]:
     """Ratios of one run: to saving the same events unsigned one by one, and to one verify and one sign a command."""
     collect_rarely()
-    small = _rounds(standings(COMMANDS * ROUNDS))
-    yield judged(
-        "signed commands to durable events, one worker, SQLite / eventsourcing's recorder, the same events one by one",
-        small.ours, small.one_by_one, unit="commands/s", goal="≥ 5", is_met=lambda ratio, _: ratio >= 5,
-    )  # fmt: skip
-    yield judged(
-        "signed commands to durable events, one worker, SQLite / bare verify + sign",
-        small.ours, small.crypto, unit="commands/s", goal="≥ 0.5", is_met=lambda ratio, _: ratio >= 0.5,
-    )  # fmt: skip
-    large = _rounds(requests(COMMANDS * ROUNDS))
+    load, large = standings(COMMANDS * ROUNDS), requests(COMMANDS * ROUNDS)
+    with TemporaryDirectory() as folder:
+        yield from _measured("SQLite", load, f"sqlite:///{folder}/store.db", _sqlite_recorder(f"{folder}/theirs.db"))
+        found = _rounds(large, f"sqlite:///{folder}/large.db", _sqlite_recorder(f"{folder}/large-theirs.db"))
     yield judged(
         "requests of 2 kB to two durable events each, one worker, SQLite / bare verify + two signs",
-        large.ours, large.crypto, unit="commands/s", goal="shown", is_met=lambda _ratio, _ours: True,
+        found.ours, found.crypto, unit="commands/s", goal="shown", is_met=lambda _ratio, _ours: True,
     )  # fmt: skip
+    with postgres() as create:
+        yield from _measured("PostgreSQL", load, create("ours"), _postgres_recorder(create("theirs")))
+
+
+def _measured(name: str, load: Load, url: str, theirs: ApplicationRecorder) -> Iterator[Measure]:
+    found = _rounds(load, url, theirs)
+    yield judged(
+        f"signed commands to durable events, one worker, {name} / eventsourcing's recorder, the same events one by one",
+        found.ours, found.one_by_one, unit="commands/s", goal="≥ 5", is_met=lambda ratio, _: ratio >= 5,
+    )  # fmt: skip
+    yield judged(
+        f"signed commands to durable events, one worker, {name} / bare verify + sign",
+        found.ours, found.crypto, unit="commands/s", goal="≥ 0.5", is_met=lambda ratio, _: ratio >= 0.5,
+    )  # fmt: skip
+
+
+def _sqlite_recorder(path: str) -> ApplicationRecorder:
+    recorder = SQLiteApplicationRecorder(SQLiteDatastore(db_name=path))
+    recorder.create_table()
+    return recorder
+
+
+def _postgres_recorder(url: str) -> ApplicationRecorder:
+    """With its pool of connections, as it is used."""
+    from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+
+    at = make_url(url)
+    datastore = PostgresDatastore(
+        dbname=at.database or "", host=at.host or "", port=str(at.port or ""), user=at.username or "",
+        password=at.password or "",
+    )  # fmt: skip
+    recorder = PostgresApplicationRecorder(datastore)
+    recorder.create_table()
+    return recorder
 
 
 @dataclass
@@ -52,30 +81,26 @@ class _Rounds:
     crypto: list[float]
 
 
-def _rounds(load: Load) -> _Rounds:
+def _rounds(load: Load, url: str, theirs: ApplicationRecorder) -> _Rounds:
     found = _Rounds([], [], [])
-    with TemporaryDirectory() as folder:
-        bench = _Bench(Path(folder), load)
-        for n in range(ROUNDS):
-            found.ours.append(bench.decide(n))
-            found.one_by_one.append(bench.save_one_by_one())
-            found.crypto.append(bench.verify_and_sign(n))
+    bench = _Bench(load, url, theirs)
+    for n in range(ROUNDS):
+        found.ours.append(bench.decide(n))
+        found.one_by_one.append(bench.save_one_by_one())
+        found.crypto.append(bench.verify_and_sign(n))
     return found
 
 
 class _Bench:
-    def __init__(self, folder: Path, load: Load) -> None:
-        self._load = load
-        self._store = Store(engine_for(f"sqlite:///{folder}/store.db"))
+    def __init__(self, load: Load, url: str, theirs: ApplicationRecorder) -> None:
+        self._load, self._theirs = load, theirs
+        self._store = Store(engine_for(url))
         upgrade(self._store.engine, "store")
         self._store.plant(load.grants)
         self._writer = keys.ed25519_signer(os.urandom(32))
         self._decider = Decider(self._store, self._writer, load.network, 1)
         self._shard = self._store.shard(load.context, 0)
         self._door = Door(load.context, 0, 1, load.network)
-        datastore = SQLiteDatastore(db_name=f"{folder}/theirs.db")
-        self._theirs = SQLiteApplicationRecorder(datastore)
-        self._theirs.create_table()
         self._values: list[bytes] = []
         self._events_a_command = 1
 
