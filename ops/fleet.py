@@ -15,6 +15,7 @@ from contracts import Address, Command, Country, Did, Digest, EventId, Label, St
 from contracts.liveness import Heartbeat
 from contracts.providers import (
     DeclareOffer,
+    DrainProvider,
     Gpu,
     ListModel,
     ModelId,
@@ -109,6 +110,8 @@ _SHARED_OWNER = 0.3
 """Machines whose owner has another one already."""
 _FLAKY = 14 / 137
 """Machines that miss more than 5 % of their beats: the share of pods in Alibaba's GenTD26 trace that do."""
+_GONE, _DRAINING = 0.03, 0.04
+"""Machines that registered and were never switched on, and those whose owner wants them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Machine:
     offers: tuple[tuple[OfferId, DeclareOffer], ...]
     missed_percent: int
     """How many of its heartbeats are not sent."""
+    drains: bool
 
     @property
     def device(self) -> Did:
@@ -178,6 +182,13 @@ def declarations(machines: Iterable[Machine]) -> Iterator[Wish]:
             yield Wish(StreamName(f"providers/offer/{offer}"), command, machine.signer)
 
 
+def drainings(machines: Iterable[Machine]) -> Iterator[Wish]:
+    """Some finish what they serve and take nothing new, each by its own key."""
+    for machine in machines:
+        if machine.drains:
+            yield Wish(_provider(machine), DrainProvider(), machine.signer)
+
+
 def heartbeats(machines: Iterable[Machine], slot: int) -> Iterator[Wish]:
     """The slot's beats, for the topic of heartbeats; each machine misses some now and then."""
     for machine in machines:
@@ -205,7 +216,8 @@ def _machine(number: int, seed: int, chance: random.Random, earlier: Sequence[Ma
     )  # fmt: skip
     missed = chance.randint(6, 25) if chance.random() < _FLAKY else chance.randint(0, 2)
     offers = tuple(_offers(signer, kind, chance))
-    return Machine(signer, wallet, gpu, Country(country), tier, offers, missed)
+    missed = 100 if chance.random() < _GONE else missed
+    return Machine(signer, wallet, gpu, Country(country), tier, offers, missed, chance.random() < _DRAINING)
 
 
 def _offers(signer: Signer, kind: _Kind, chance: random.Random) -> Iterator[tuple[OfferId, DeclareOffer]]:

@@ -1,18 +1,20 @@
 """What people want to look at when the demo is over."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
 from adapters.sql import engine_for, reading
 from contracts import Uuid
+from contracts.providers import ModelId
 from ops.cli.output import say, table
 from ops.compose import Deployment
 from ops.demo.run import Result
 from ops.fleet import CATALOGUE
-from projections.inference import decisions, explain, most_chosen
+from projections.inference import Looked, decisions, explain, most_chosen
 from projections.providers import OfferStanding, offers_of
 
 
@@ -39,20 +41,37 @@ def _chosen(connection: Connection) -> None:
 
 
 def _standing(connection: Connection) -> dict[str, OfferStanding]:
-    now_ms = int(datetime.now().timestamp() * 1000)  # noqa: DTZ005  a timestamp has no zone
-    return {found.offer: found for model in CATALOGUE for found in offers_of(model.id, now_ms, connection)}
+    return {found.offer: found for model in CATALOGUE for found in offers_of(model.id, _now_ms(), connection)}
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _explained(connection: Connection) -> None:
     # A decision in which somebody cheaper was passed over says more than one in which nobody was.
-    most = select(decisions.c.request).order_by(func.length(decisions.c.considered).desc()).limit(1)
+    passed_over = decisions.c.considered.contains('"reason"')
+    most = select(decisions.c.request).order_by(passed_over.desc(), func.length(decisions.c.considered).desc()).limit(1)
     request = connection.scalar(most)
     found = explain(Uuid(request), connection) if request else None
     if found is None:
         return
-    rows = [(each.offer, f"${each.cost / 10**18:.6f}", each.reason or "in the chain") for each in found.considered[:14]]
-    table(f"Why not the others: {found.request}, {found.model}", ("offer", "cost", "why"), rows)
+    place = {offer: n for n, offer in enumerate(found.chain, 1)}
+    rows = [(each.offer, f"${each.cost / 10**18:.6f}", _why(each, place)) for each in found.considered[:14]]
+    seen = {each.offer for each in found.considered}
+    others = Counter(
+        offer.reason for offer in offers_of(ModelId(found.model), _now_ms(), connection) if offer.offer not in seen
+    )
+    for reason, count in others.most_common():
+        rows.append((f"{count} more", "", reason or "able, but dearer or later by lot"))
+    table(f"Why not the others: {found.model}, request {found.request}", ("offer", "cost", "why"), rows)
     say(f"Chosen: [bold]{found.chain[0]}[/]; the whole decision: spaceos show decision {found.request}")
+
+
+def _why(each: Looked, place: Mapping[str, int]) -> str:
+    if each.offer not in place:
+        return each.reason or "able, and not needed"
+    return "chosen" if place[each.offer] == 1 else f"no. {place[each.offer]} in the chain"
 
 
 def _speed(result: Result) -> None:

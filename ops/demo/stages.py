@@ -16,7 +16,7 @@ from contracts import Command, Did, Label, Role, event_id
 from contracts.identity import SERVICE_KEY_DAYS, Found, Proof, ProposeKey, RevokeKey, RoleGrant, key_proof
 from contracts.liveness import slot_at
 from ops.compose import Deployment
-from ops.fleet import Machine, Wish, catalogue, declarations, heartbeats, registrations, standings
+from ops.fleet import Machine, Wish, catalogue, declarations, drainings, heartbeats, registrations, standings
 from streams.liveness import TOPIC
 
 ROLES_OF_OTHERS = {
@@ -79,7 +79,8 @@ class Stages:
 
     def offers(self, machines: Sequence[Machine]) -> Iterator[SignedCommand]:
         """What each machine serves at which price."""
-        return self._wished(declarations(machines), self.process)
+        yield from self._wished(declarations(machines), self.process)
+        yield from self._wished(drainings(machines), self.process)
 
     def beats(self, machines: Sequence[Machine], now: datetime) -> Iterator[SignedCommand]:
         """A signed heartbeat of each machine for the slot of now, for the collector."""
