@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from adapters.audit.tables import METADATA as AUDIT
 from adapters.sql import engine_for, reading, tables
 from adapters.sql.engine import IDLE_IN_TRANSACTION_SECONDS
 from adapters.sql.schema import upgrade
@@ -84,7 +85,7 @@ def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> No
 # Migrations
 
 
-@pytest.mark.parametrize(("name", "metadata"), [("store", [tables.METADATA]), ("views", [READERS, VIEWS])])
+@pytest.mark.parametrize(("name", "metadata"), [("store", [tables.METADATA]), ("views", [READERS, VIEWS]), ("audit", [AUDIT])])
 def test_migrations_from_empty_make_exactly_the_tables_of_the_code(store_url: str, name: str, metadata: list[MetaData]) -> None:
     for context in contexts():
         __import__(f"projections.{context}")

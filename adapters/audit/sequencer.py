@@ -1,0 +1,276 @@
+"""The sequencer: records of every shard, verified, in one order, appended with a seal in one transaction.
+
+Any number may run. The head's row is locked while one appends, and a shard's row moves only from where the appender
+believes it is and under the epoch of its claim: what a sleeper had in hand is void when it wakes.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from adapters.audit import tables
+from adapters.audit.log import Head, read_head
+from adapters.sql import reading
+from adapters.tlog.entries import Cut, Seal, Timed, merged, record_entry
+from adapters.tlog.tiles import HEIGHT, WIDTH
+from adapters.tlog.tree import Frontier, leaf_hash
+from adapters.views.chain import ChainBroken, follow
+from adapters.views.places import Applied
+from adapters.views.positions import Fenced, Position
+from contracts import ZERO_HASH
+
+log = logging.getLogger(__name__)
+
+READER = "audit_log"
+
+Verify = Callable[[str, bytes, str], bool]
+"""`(did, value, signature) -> bool`: whether the key of that DID signed the value."""
+
+
+class Delivered(Protocol):
+    """A record as the client delivers it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+class Halted(Exception):
+    """A shard that must not go on: a record of it is not what the log may hold. An append-only log takes nothing back."""
+
+
+class AnotherNetwork(RuntimeError):
+    """The database holds the log of another network."""
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What one shard adds."""
+
+    begin: Position
+    end: Position
+    records: list[Timed]
+    rows: dict[int, dict[str, Any]]
+    """By sequence: the leaf's row, but for its index."""
+    gap: int | None
+
+
+class Sequencer:
+    """Appends what it is handed. One thread at a time. Methods raise SQLAlchemy's errors; after those, doubt and repeat."""
+
+    def __init__(self, engine: Engine, network: str, writers: Collection[str], verify: Verify) -> None:
+        """`writers` are the DIDs whose events the network's genesis allows."""
+        self._engine, self._network, self._verify = engine, network, verify
+        self._writers = frozenset(writers)
+        self._places: dict[str, Position] = {}
+        self._halted: dict[str, str] = {}
+        self._doubtful = False
+
+    @property
+    def halted(self) -> Mapping[str, str]:
+        """The shards that do not go on, and why."""
+        return dict(self._halted)
+
+    def claim(self, shards: Collection[str]) -> Mapping[str, Position]:
+        """Own exactly these shards from now on; whoever had them is fenced. Raises AnotherNetwork."""
+        with self._engine.begin() as connection:
+            self._establish(connection)
+            rows = [_claimed(connection, shard) for shard in sorted(shards)]
+        self._places = {row.shard: _position(row) for row in rows}
+        self._halted = {row.shard: row.halted for row in rows if row.halted}
+        self._doubtful = False
+        return dict(self._places)
+
+    def position(self, shard: str) -> Position:
+        """The record that the log wants next of the shard."""
+        return self._places[shard]
+
+    def resume(self, shard: str) -> None:
+        """An operator has looked into it: the shard may be tried again."""
+        with self._engine.begin() as connection:
+            connection.execute(update(tables.shards).where(tables.shards.c.shard == shard).values(halted=None))
+        self._halted.pop(shard, None)
+
+    def apply(self, chunks: Mapping[str, Sequence[Delivered]]) -> dict[str, Applied]:
+        """Append what continues each shard, as one batch with its seal. Halted shards stay where they are."""
+        if self._doubtful:
+            self._believe()
+        mine = {shard: records for shard, records in chunks.items() if shard in self._places}
+        stretches = {shard: found for shard in sorted(mine) if (found := self._verified(shard, mine[shard])) is not None}
+        if any(stretch.records for stretch in stretches.values()):
+            self._append({shard: stretch for shard, stretch in stretches.items() if stretch.records})
+        answers = {shard: Applied(self._places[shard], 0) for shard in mine}
+        for shard, stretch in stretches.items():
+            answers[shard] = Applied(self._places[shard], len(stretch.records), gap=stretch.gap)
+        return answers
+
+    def seal_idle(self) -> None:
+        """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed."""
+        self._append({})
+
+    # Before the transaction
+
+    def _verified(self, shard: str, records: Sequence[Delivered]) -> _Stretch | None:
+        if shard in self._halted:
+            return None
+        begin = self._places[shard]
+        try:
+            found = follow(shard, begin, records)
+            by_offset = {record.offset: record for record in records}
+            timed, rows = [], {}
+            for fact in found.facts:
+                document, value = fact.record.document, fact.record.value
+                entry = self._entry(fact.record.source, fact.record.network, value, by_offset[fact.offset].headers)
+                timed.append(Timed(fact.record.time, fact.sequence, entry))
+                rows[fact.sequence] = {
+                    "shard": shard, "sequence": fact.sequence, "event": document["id"], "type": document["type"],
+                    "stream": fact.record.subject, "actor": document["actor"], "time": fact.record.time, "entry": entry,
+                }  # fmt: skip
+        except (ChainBroken, Halted, KeyError, ValueError) as error:
+            self._halt(shard, f"{type(error).__name__}: {error}")
+            return None
+        return _Stretch(begin, replace(found.end, epoch=begin.epoch), timed, rows, found.gap)
+
+    def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+        signature = (dict(headers).get("signature") or b"").decode("ascii", "replace")
+        if network != self._network:
+            raise Halted(f"a record of the network {network[:40]!r}")
+        if source not in self._writers:
+            raise Halted(f"{source[:90]} is no writer of this network")
+        if not signature:
+            raise Halted("the signature was stripped")
+        if not self._verify(source, value, signature):
+            raise Halted("the writer did not sign these bytes")
+        return record_entry(signature, value)
+
+    def _halt(self, shard: str, why: str) -> None:
+        """The rest of the shard waits for an operator; other shards flow."""
+        log.error("%s is halted at %d: %s", shard, self._places[shard].next, why)
+        self._halted[shard] = why
+        with self._engine.begin() as connection:
+            connection.execute(update(tables.shards).where(tables.shards.c.shard == shard).values(halted=why[:2000]))
+
+    # The transaction
+
+    def _append(self, stretches: Mapping[str, _Stretch]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                head = read_head(connection, lock=True)
+                assert head is not None, "claim() comes first"
+                self._advance(connection, stretches)
+                self._write(connection, head, stretches)
+        except BaseException:
+            # Also after a commit whose answer was lost: the rows tell what happened.
+            self._doubtful = True
+            raise
+        self._places.update({shard: stretch.end for shard, stretch in stretches.items()})
+
+    def _advance(self, connection: Connection, stretches: Mapping[str, _Stretch]) -> None:
+        for shard, stretch in sorted(stretches.items()):
+            before, after = stretch.begin, stretch.end
+            values = {
+                "shard_is": shard, "next_is": before.next, "hash_is": before.last_hash, "epoch_is": before.epoch,
+                "to_next": after.next, "to_hash": after.last_hash, "to_time": after.last_time, "to_offset": after.offset,
+            }  # fmt: skip
+            if connection.execute(_ADVANCE, values).rowcount != 1:
+                raise Fenced(f"{READER} {shard} is no longer at {before.next} under epoch {before.epoch}")
+
+    def _write(self, connection: Connection, head: Head, stretches: Mapping[str, _Stretch]) -> None:
+        frontier = Frontier(head.size, list(head.frontier.roots))
+        nodes: dict[tuple[int, int], list[bytes]] = {}
+
+        def note(height: int, index: int, found: bytes) -> None:
+            if height % HEIGHT == 0:
+                nodes.setdefault((height // HEIGHT, index // WIDTH), []).append(found)
+
+        rows = []
+        by_entry = {row["entry"]: row for stretch in stretches.values() for row in stretch.rows.values()}
+        for timed in merged({shard: stretch.records for shard, stretch in stretches.items()}):
+            rows.append({**by_entry[timed.entry], "leaf": frontier.size})
+            frontier.append(leaf_hash(timed.entry), note)
+        seal = Seal(head.batch, head.size, tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))).encode()
+        rows.append(_seal_row(head.batch, frontier.size, seal))
+        frontier.append(leaf_hash(seal), note)
+        connection.execute(insert(tables.leaves), rows)
+        for (level, index), hashes in sorted(nodes.items()):
+            self._extend(connection, level, index, b"".join(hashes))
+        grown = {"size": frontier.size, "batch": head.batch + 1, "roots": b"".join(frontier.roots)}
+        connection.execute(update(tables.head).where(tables.head.c.size == head.size).values(**grown))
+
+    def _extend(self, connection: Connection, level: int, index: int, hashes: bytes) -> None:
+        where = (tables.tiles.c.level == level) & (tables.tiles.c.number == index)
+        known = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar()
+        if known is None:
+            connection.execute(insert(tables.tiles).values(level=level, number=index, hashes=hashes))
+        else:
+            connection.execute(update(tables.tiles).where(where).values(hashes=bytes(known) + hashes))
+
+    # What is believed
+
+    def _establish(self, connection: Connection) -> None:
+        head = read_head(connection, lock=True)
+        if head is None:
+            first = {"id": 1, "network": self._network, "size": 0, "batch": 0, "roots": b""}
+            connection.execute(_or_keep(connection, tables.head), first)
+        elif head.network != self._network:
+            raise AnotherNetwork(f"the audit log is of the network {head.network}, this is {self._network}")
+
+    def _believe(self) -> None:
+        with reading(self._engine) as connection:
+            found = {row.shard: row for row in connection.execute(select(tables.shards))}
+        for shard, mine in self._places.items():
+            row = found.get(shard)
+            if row is None or row.epoch != mine.epoch:
+                raise Fenced(f"{READER} {shard}: another sequencer has claimed it")
+            self._places[shard] = _position(row)
+        self._doubtful = False
+
+
+_ADVANCE = (
+    update(tables.shards)
+    .where(
+        tables.shards.c.shard == bindparam("shard_is"),
+        tables.shards.c.next == bindparam("next_is"),
+        tables.shards.c.last_hash == bindparam("hash_is"),
+        tables.shards.c.epoch == bindparam("epoch_is"),
+    )
+    .values(
+        next=bindparam("to_next"), last_hash=bindparam("to_hash"), last_time=bindparam("to_time"), offset=bindparam("to_offset")
+    )
+)
+
+
+def _claimed(connection: Connection, shard: str) -> Any:
+    start = {"shard": shard, "next": 0, "last_hash": ZERO_HASH, "last_time": "", "offset": 0, "epoch": 0, "halted": None}
+    connection.execute(_or_keep(connection, tables.shards), start)
+    raised = update(tables.shards).where(tables.shards.c.shard == shard).values(epoch=tables.shards.c.epoch + 1)
+    return connection.execute(raised.returning(*tables.shards.c)).one()
+
+
+def _position(row: Any) -> Position:
+    return Position(row.next, row.last_hash, row.last_time, row.offset, row.epoch)
+
+
+def _cut(shard: str, stretch: _Stretch) -> Cut:
+    return Cut(shard, stretch.begin.next, stretch.end.next, stretch.end.last_hash)
+
+
+def _seal_row(batch: int, index: int, entry: bytes) -> dict[str, Any]:
+    name = hashlib.sha256(entry).hexdigest()[:32]
+    return {
+        "leaf": index, "shard": "", "sequence": batch, "event": f"seal/{name}"[:36], "type": "seal", "stream": "", "actor": "",
+        "time": "", "entry": entry,
+    }  # fmt: skip
+
+
+def _or_keep(connection: Connection, table: Any) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()

@@ -1,0 +1,75 @@
+"""Signing the head: never two roots for one size, never a tree that is not a later one of what was signed last.
+
+What was signed last is also in a file outside the database, so that a database that was restored from an older backup is
+recognised before it signs a fork. The file is written before the signature is given away.
+"""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+
+from adapters.audit import tables
+from adapters.audit.log import AuditLog
+from adapters.sql import reading
+from adapters.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
+from adapters.tlog.notes import NoteSigner
+
+
+class RolledBack(RuntimeError):
+    """The database has fewer leaves than were signed: it was restored from an older backup, and must not sign."""
+
+
+class Forked(RuntimeError):
+    """The tree at a size that was signed has another root now: history was rewritten."""
+
+
+def sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | None:
+    """The note of a newly signed head; None where nothing was appended since. Raises RolledBack, Forked."""
+    log = AuditLog(engine)
+    head = log.head()
+    size = 0 if head is None else head.size
+    stored = _in_database(engine, signer)
+    for known in (_in_file(last_signed, signer), stored):
+        if known is not None:
+            _follows(log, size, known)
+    if head is None or not size or (stored is not None and stored.size == size):
+        return None
+    checkpoint = Checkpoint(signer.key.name, size, head.root)
+    note = sign_checkpoint(checkpoint, signer)
+    _write(last_signed, note)
+    with engine.begin() as connection:
+        connection.execute(tables.checkpoints.insert().values(size=size, root=head.root, note=note))
+    return note
+
+
+def _follows(log: AuditLog, size: int, known: Checkpoint) -> None:
+    if known.size > size:
+        raise RolledBack(f"a tree of {known.size} leaves was signed, the database has {size}: it is an older copy")
+    if log.root(known.size) != known.root:
+        raise Forked(f"the tree of {known.size} leaves was signed with another root: history was rewritten")
+
+
+def _in_file(path: Path, signer: NoteSigner) -> Checkpoint | None:
+    return open_checkpoint(path.read_bytes(), signer.key)[0] if path.exists() else None
+
+
+def _in_database(engine: Engine, signer: NoteSigner) -> Checkpoint | None:
+    newest = select(tables.checkpoints.c.note).order_by(tables.checkpoints.c.size.desc()).limit(1)
+    with reading(engine) as connection:
+        note = connection.execute(newest).scalar()
+    return open_checkpoint(note.encode(), signer.key)[0] if note is not None else None
+
+
+def _write(path: Path, note: str) -> None:
+    beside = path.with_suffix(".new")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(note)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,278 @@
+"""Whatever happens while records are sequenced: each is in the tree once, in its shard's order, or its shard is halted."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from adapters.audit import AuditLog, Sequencer, check_log
+from adapters.audit.log import NotInLog
+from adapters.audit.sequencer import AnotherNetwork
+from adapters.keys import verify
+from adapters.sql import engine_for
+from adapters.sql.schema import upgrade
+from adapters.tlog.entries import RecordEntry, Seal, read_entry
+from adapters.tlog.notes import NoteSigner
+from adapters.views.positions import Fenced
+from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
+
+SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    made = engine_for(store_url)
+    upgrade(made, "audit")
+    yield made
+    made.dispose()
+
+
+def sequencer(engine: Engine, network: str = NETWORK) -> Sequencer:
+    return Sequencer(engine, network, [WRITER.did], verify)
+
+
+def claimed(engine: Engine, shards: list[SignedShard]) -> Sequencer:
+    made = sequencer(engine)
+    made.claim([shard.name for shard in shards])
+    return made
+
+
+def records(engine: Engine) -> dict[str, list[int]]:
+    """Of each shard the sequences in the log, in the log's order."""
+    log, found = AuditLog(engine), dict[str, list[int]]()
+    head = log.head()
+    for n in range(head.size if head else 0):
+        entry = read_entry(log.entry(n))
+        if isinstance(entry, RecordEntry):
+            with engine.connect() as connection:
+                statement = text("select shard, sequence from audit_leaves where leaf = :n")
+                shard, sequence = connection.execute(statement, {"n": n}).one()
+            found.setdefault(shard, []).append(sequence)
+    return found
+
+
+def findings(engine: Engine) -> list[Any]:
+    return list(check_log(engine, SIGNER.key, verify))
+
+
+def whole(shards: list[SignedShard]) -> dict[str, list[int]]:
+    return {shard.name: list(range(len(shard.records))) for shard in shards}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_delivery_puts_each_record_in_the_log_once(engine: Engine, seed: int) -> None:
+    """Chunks of any size, in any order of shards, delivered again whenever it pleases, with pauses in which it is idle."""
+    chance, shards = random.Random(seed), three()
+    mine, at = claimed(engine, shards), {shard.name: 0 for shard in shards}
+
+    while any(at[shard.name] < len(shard.records) for shard in shards):
+        chunks = {}
+        for shard in chance.sample(shards, chance.randint(1, 3)):
+            start = max(0, at[shard.name] - chance.choice([0, 0, 3]))
+            chunks[shard.name] = shard.records[start : at[shard.name] + chance.randint(0, 6)]
+        for name, applied in mine.apply(chunks).items():
+            at[name] = applied.position.next
+        if chance.random() < 0.1:
+            mine.seal_idle()
+        if chance.random() < 0.1:
+            mine = claimed(engine, shards)
+
+    assert {shard: sorted(found) for shard, found in records(engine).items()} == records(engine) == whole(shards)
+    assert findings(engine) == []
+
+
+def test_a_batch_has_one_order_whoever_hands_it_over(tmp_path: Any) -> None:
+    """And its seal says which records it holds."""
+    roots = set()
+    for n, turn in enumerate([three(), three()[::-1]]):
+        engine = engine_for(f"sqlite:///{tmp_path}/{n}.db")
+        upgrade(engine, "audit")
+        claimed(engine, turn).apply({shard.name: shard.records for shard in turn})
+        head = AuditLog(engine).head()
+        assert head is not None
+        roots.add(head.root)
+        seal = read_entry(AuditLog(engine).entry(head.size - 1))
+
+    assert len(roots) == 1
+    assert isinstance(seal, Seal)
+    assert [(cut.shard, cut.start, cut.end) for cut in seal.cuts] == [(s.name, 0, len(s.records)) for s in three()]
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+def test_dying_at_any_statement_changes_nothing_of_what_follows(engine: Engine) -> None:
+    """The same batches give the same root, however often one of them died on the way, before its commit or after it."""
+    shards = three(12)
+    batches = [{s.name: s.records[start : start + 4] for s in shards} for start in range(0, 16, 4)]
+    armed: list[int] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(*_: Any) -> None:
+        if armed:
+            armed[0] -= 1
+            if armed[0] == 0:
+                armed.clear()
+                raise Killed
+
+    died = 0
+    for batch in batches:
+        for statement in range(1, 40):
+            mine = claimed(engine, shards)
+            armed[:] = [statement]
+            try:
+                mine.apply(batch)
+            except Killed:
+                died += 1
+                continue
+            armed.clear()
+            break
+
+    assert died >= 4 * 6
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
+    head = AuditLog(engine).head()
+    assert head is not None
+    assert head.batch == len([batch for batch in batches if any(batch.values())])
+
+
+def test_a_lost_answer_to_a_commit_is_found_out(engine: Engine) -> None:
+    shards = three(6)
+    mine = claimed(engine, shards)
+    lost = [True]
+
+    @event.listens_for(engine, "checkin")
+    def _(*_: Any) -> None:
+        if lost and AuditLog(engine_for(engine.url)).head().size > 0:  # type: ignore[union-attr]
+            lost.clear()
+            raise Killed
+
+    with pytest.raises(Killed):
+        mine.apply({s.name: s.records for s in shards})
+    mine.apply({s.name: s.records for s in shards})
+
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
+
+
+def test_a_sequencer_whose_shards_another_has_claimed_changes_nothing(engine: Engine) -> None:
+    shards = three(5)
+    sleeper, successor = claimed(engine, shards), claimed(engine, shards)
+
+    with pytest.raises(Fenced):
+        sleeper.apply({shards[0].name: shards[0].records})
+    successor.apply({s.name: s.records for s in shards})
+    with pytest.raises(Fenced):
+        sleeper.apply({shards[1].name: shards[1].records})
+
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
+
+
+def bad_signature(shard: SignedShard) -> Arrived:
+    record = shard.append()
+    return replace(record, headers=[("signature", STRANGER.sign(record.value).encode())])
+
+
+def stripped(shard: SignedShard) -> Arrived:
+    return replace(shard.append(), headers=[])
+
+
+def altered(shard: SignedShard) -> Arrived:
+    record = shard.append()
+    return replace(record, value=record.value.replace(b"retired", b"mistake"))
+
+
+def by_a_stranger(shard: SignedShard) -> Arrived:
+    return shard.append(STRANGER)
+
+
+def of_another_network(shard: SignedShard) -> Arrived:
+    return shard.append(network="elsewhere")
+
+
+def of_no_form(shard: SignedShard) -> Arrived:
+    return replace(shard.append(), value=b"{}")
+
+
+def of_another_chain(shard: SignedShard) -> Arrived:
+    twin = SignedShard(shard.partition).fill(len(shard.records) - 1)
+    twin.append(STRANGER)
+    shard.append()
+    return twin.append()
+
+
+HARMS = [bad_signature, stripped, altered, by_a_stranger, of_another_network, of_no_form, of_another_chain]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_the_log_may_not_hold_halts_its_shard_and_no_other(engine: Engine, harm: Any) -> None:
+    """Named, with the sequence; and the shard stays halted for whoever claims it next."""
+    good, bad = SignedShard(0).fill(4), SignedShard(1).fill(3)
+    wrong = harm(bad)
+    mine = claimed(engine, [good, bad])
+
+    mine.apply({bad.name: bad.records[:3]})
+    mine.apply({good.name: good.records, bad.name: [wrong]})
+    mine.apply({bad.name: [*bad.records[3:], bad.append()]})
+    heir = claimed(engine, [good, bad])
+
+    assert records(engine) == {good.name: [0, 1, 2, 3], bad.name: [0, 1, 2]}
+    assert list(mine.halted) == list(heir.halted) == [bad.name]
+    assert findings(engine) == []
+
+
+def test_a_halted_shard_goes_on_when_an_operator_says_so(engine: Engine) -> None:
+    shard = SignedShard(0).fill(3)
+    mine = claimed(engine, [shard])
+    mine.apply({shard.name: [replace(shard.records[0], headers=[])]})
+    assert shard.name in mine.halted
+
+    mine.resume(shard.name)
+    mine.apply({shard.name: shard.records})
+
+    assert records(engine) == whole([shard])
+    assert not claimed(engine, [shard]).halted
+
+
+def test_what_is_missing_is_waited_for(engine: Engine) -> None:
+    shard = SignedShard(0).fill(6)
+    mine = claimed(engine, [shard])
+
+    applied = mine.apply({shard.name: [*shard.records[:2], *shard.records[4:]]})[shard.name]
+
+    assert (applied.position.next, applied.events, applied.gap) == (2, 2, 4)
+    assert not mine.halted
+
+
+def test_the_log_of_another_network_is_not_gone_on_with(engine: Engine) -> None:
+    claimed(engine, three(1))
+
+    with pytest.raises(AnotherNetwork):
+        sequencer(engine, "elsewhere").claim(["tally.events/0"])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update audit_leaves set type = 'x'",
+        "delete from audit_leaves",
+        "delete from audit_tiles",
+        "update audit_tiles set hashes = entry from audit_leaves where leaf = 0",
+    ],
+)
+def test_the_database_itself_takes_nothing_back(engine: Engine, statement: str) -> None:
+    shards = three(3)
+    claimed(engine, shards).apply({s.name: s.records for s in shards})
+
+    with pytest.raises(Exception, match=r"append-only|only extended"), engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def test_an_event_that_is_not_there_is_said_to_be_missing(engine: Engine) -> None:
+    with pytest.raises(NotInLog):
+        AuditLog(engine).index_of("nothing")
