@@ -29,7 +29,7 @@ FULL = 40_000
 
 def measures() -> Iterator[Measure]:
     """Resident memory at the end to that when the caches were full. SPACEOS_BENCH_COMMANDS=1000000 for the whole million."""
-    total = int(os.environ.get("SPACEOS_BENCH_COMMANDS", "200000"))
+    total = int(os.environ.get("SPACEOS_BENCH_COMMANDS", "100000"))
     for what, resident in (("worker", _resident_by_commands), ("projector", _resident_by_events)):
         with TemporaryDirectory() as folder:
             seen = _in_a_process_of_its_own(resident, Path(folder), total)
