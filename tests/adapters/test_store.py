@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -314,3 +315,38 @@ def test_a_shard_is_made_once_whoever_asks_first(engine: Engine) -> None:
 
     assert len(set(made)) == 1
     assert made[0] == store.shard("identity", 3)
+
+
+# SQLite's one writer
+
+
+def test_writers_of_one_process_take_turns_and_whoever_fails_gives_his_back(sqlite_url: str) -> None:
+    """However a transaction ends: by a commit, an error, a savepoint undone, a connection that is thrown away."""
+    engine = engine_for(sqlite_url)
+    with engine.begin() as connection:
+        connection.execute(text("create table counted (n integer)"))
+
+    def write(n: int) -> None:
+        with suppress(Undone), engine.begin() as connection:
+            connection.execute(text("insert into counted values (:n)"), {"n": n})
+            if n % 4 == 1:
+                raise Undone
+            if n % 4 == 2:
+                with suppress(Undone), connection.begin_nested():
+                    connection.execute(text("insert into counted values (-1)"))
+                    raise Undone
+            if n % 4 == 3:
+                connection.invalidate()
+                raise Undone
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(40)))
+
+    with engine.connect() as connection:
+        found = sorted(connection.scalars(text("select n from counted")))
+    assert found == [n for n in range(40) if n % 4 in (0, 2)]
+    engine.dispose()
+
+
+class Undone(Exception):
+    """The transaction shall not be."""
