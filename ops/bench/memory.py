@@ -23,6 +23,7 @@ from ops.worker.deciding import Chunk, Decider
 from projections.providers import routing_table
 
 PIECE = 5_000
+PROVIDERS = 20_000
 FULL = 40_000
 """Commands or events after which every cache is full: they hold 20,000 streams, or rows."""
 
@@ -76,13 +77,13 @@ class _Delivered:
 
 
 def _resident_by_events(folder: Path, total: int) -> Seen:
-    """As many providers as events to three: rows come and go through the cache."""
+    """20,000 providers, all of whose rows fit into the cache. With more than it holds, 500 MiB are reached and kept."""
     engine = engine_for(f"sqlite:///{folder}/views.db")
     upgrade(engine, "views")
     projector = Projector(engine, routing_table())
     projector.claim([f"providers.events/{n}" for n in range(SHARDS)])
     seen, done = [], 0
-    log = enumerate(records(total, total // 3))
+    log = enumerate(records(total, PROVIDERS))
     while piece := list(islice(log, PIECE)):
         chunks: dict[str, list[_Delivered]] = {f"providers.events/{n}": [] for n in range(SHARDS)}
         for n, record in piece:
