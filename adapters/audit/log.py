@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
 from adapters.audit import tables
 from adapters.sql import reading
@@ -109,8 +109,3 @@ def read_head(connection: Connection, *, lock: bool = False) -> Head | None:
     raw = bytes(row.roots)
     roots = [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
     return Head(row.network, row.size, row.batch, Frontier(row.size, roots))
-
-
-def size_of(connection: Connection) -> int:
-    """Leaves that are stored."""
-    return int(connection.execute(select(func.count()).select_from(tables.leaves)).scalar_one())

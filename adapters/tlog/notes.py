@@ -94,11 +94,6 @@ def sign_note(text: str, *signers: NoteSigner, posix_seconds: int = 0) -> str:
     return text + "\n" + "".join(signer.line(text, posix_seconds) for signer in signers)
 
 
-def add_signature(note: str, line: str) -> str:
-    """A witness's line at the end of a note."""
-    return note + line
-
-
 def open_note(note: bytes, keys: Iterable[NoteKey]) -> Note:
     """Verify. Unknown keys are ignored; a known key whose signature is bad rejects the note. Raises NoteInvalid."""
     known = {(key.name, key.id): key for key in keys}
