@@ -13,6 +13,7 @@ PLACES = (
     "command.before_commit", "command.committed",
     "relay.read", "relay.half_sent", "relay.sent", "relay.marked",
     "project.begun", "project.half", "project.committed",
+    "audit.begun", "audit.half", "audit.committed", "audit.noted", "audit.signed",
 )  # fmt: skip
 """Every place, in the order in which a command meets them."""
 

@@ -149,6 +149,14 @@ def read_key(path: Path) -> Signer:
     return wallet_signer(secret) if kind == "eip191" else ed25519_signer(secret)
 
 
+def read_seed(path: Path) -> bytes:
+    """The 32 secret bytes of an Ed25519 key file, for what signs in another form than a record's. Raises as `read_key`."""
+    kind, secret = _secret(path)
+    if kind != "ed25519":
+        raise KeyFileUnsafe(f"{path} is a wallet's key; this wants Ed25519, made with: spaceos key new")
+    return secret
+
+
 def _secret(path: Path) -> tuple[str, bytes]:
     status = path.stat()
     if stat.S_IMODE(status.st_mode) & 0o077:

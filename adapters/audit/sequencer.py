@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from adapters.audit import tables
 from adapters.audit.log import Head, read_head
+from adapters.audit.tables import or_keep
+from adapters.crash import crashpoint
 from adapters.sql import reading
 from adapters.tlog.entries import Cut, Seal, Timed, merged, record_entry
 from adapters.tlog.tiles import HEIGHT, WIDTH
@@ -68,7 +69,7 @@ class Sequencer:
 
     def __init__(self, engine: Engine, network: str, writers: Collection[str], verify: Verify) -> None:
         """`writers` are the DIDs whose events the network's genesis allows."""
-        self._engine, self._network, self._verify = engine, network, verify
+        self.engine, self._network, self._verify = engine, network, verify
         self._writers = frozenset(writers)
         self._places: dict[str, Position] = {}
         self._halted: dict[str, str] = {}
@@ -81,7 +82,7 @@ class Sequencer:
 
     def claim(self, shards: Collection[str]) -> Mapping[str, Position]:
         """Own exactly these shards from now on; whoever had them is fenced. Raises AnotherNetwork."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             self._establish(connection)
             rows = [_claimed(connection, shard) for shard in sorted(shards)]
         self._places = {row.shard: _position(row) for row in rows}
@@ -93,11 +94,14 @@ class Sequencer:
         """The record that the log wants next of the shard."""
         return self._places[shard]
 
-    def resume(self, shard: str) -> None:
-        """An operator has looked into it: the shard may be tried again."""
-        with self._engine.begin() as connection:
-            connection.execute(update(tables.shards).where(tables.shards.c.shard == shard).values(halted=None))
-        self._halted.pop(shard, None)
+    def released(self) -> list[str]:
+        """Shards that stood still here and that an operator has released since."""
+        if not self._halted:
+            return []
+        waiting = select(tables.shards.c.shard).where(tables.shards.c.halted.is_not(None))
+        with reading(self.engine) as connection:
+            still = set(connection.scalars(waiting))
+        return sorted(self._halted.keys() - still)
 
     def apply(self, chunks: Mapping[str, Sequence[Delivered]]) -> dict[str, Applied]:
         """Append what continues each shard, as one batch with its seal. Halted shards stay where they are."""
@@ -114,6 +118,9 @@ class Sequencer:
 
     def seal_idle(self) -> None:
         """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed."""
+        with reading(self.engine) as connection:
+            if read_head(connection) is None:
+                return
         self._append({})
 
     # Before the transaction
@@ -135,7 +142,7 @@ class Sequencer:
                     "stream": fact.record.subject, "actor": document["actor"], "time": fact.record.time, "entry": entry,
                 }  # fmt: skip
         except (ChainBroken, Halted, KeyError, ValueError) as error:
-            self._halt(shard, f"{type(error).__name__}: {error}")
+            self.halt(shard, f"{type(error).__name__}: {error}")
             return None
         return _Stretch(begin, replace(found.end, epoch=begin.epoch), timed, rows, found.gap)
 
@@ -151,22 +158,25 @@ class Sequencer:
             raise Halted("the writer did not sign these bytes")
         return record_entry(signature, value)
 
-    def _halt(self, shard: str, why: str) -> None:
+    def halt(self, shard: str, why: str) -> None:
         """The rest of the shard waits for an operator; other shards flow."""
         log.error("%s is halted at %d: %s", shard, self._places[shard].next, why)
         self._halted[shard] = why
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(update(tables.shards).where(tables.shards.c.shard == shard).values(halted=why[:2000]))
 
     # The transaction
 
     def _append(self, stretches: Mapping[str, _Stretch]) -> None:
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 head = read_head(connection, lock=True)
                 assert head is not None, "claim() comes first"
+                crashpoint("audit.begun")
                 self._advance(connection, stretches)
+                crashpoint("audit.half")
                 self._write(connection, head, stretches)
+            crashpoint("audit.committed")
         except BaseException:
             # Also after a commit whose answer was lost: the rows tell what happened.
             self._doubtful = True
@@ -219,12 +229,12 @@ class Sequencer:
         head = read_head(connection, lock=True)
         if head is None:
             first = {"id": 1, "network": self._network, "size": 0, "batch": 0, "roots": b""}
-            connection.execute(_or_keep(connection, tables.head), first)
+            connection.execute(or_keep(connection, tables.head), first)
         elif head.network != self._network:
             raise AnotherNetwork(f"the audit log is of the network {head.network}, this is {self._network}")
 
     def _believe(self) -> None:
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             found = {row.shard: row for row in connection.execute(select(tables.shards))}
         for shard, mine in self._places.items():
             row = found.get(shard)
@@ -232,6 +242,15 @@ class Sequencer:
                 raise Fenced(f"{READER} {shard}: another sequencer has claimed it")
             self._places[shard] = _position(row)
         self._doubtful = False
+
+
+def release_shard(engine: Engine, shard: str) -> str | None:
+    """An operator has looked into it: the shard may be tried again. Why it stood still; None if it did not."""
+    with engine.begin() as connection:
+        where = (tables.shards.c.shard == shard) & tables.shards.c.halted.is_not(None)
+        why = connection.execute(select(tables.shards.c.halted).where(where)).scalar()
+        connection.execute(update(tables.shards).where(where).values(halted=None))
+    return why
 
 
 _ADVANCE = (
@@ -250,7 +269,7 @@ _ADVANCE = (
 
 def _claimed(connection: Connection, shard: str) -> Any:
     start = {"shard": shard, "next": 0, "last_hash": ZERO_HASH, "last_time": "", "offset": 0, "epoch": 0, "halted": None}
-    connection.execute(_or_keep(connection, tables.shards), start)
+    connection.execute(or_keep(connection, tables.shards), start)
     raised = update(tables.shards).where(tables.shards.c.shard == shard).values(epoch=tables.shards.c.epoch + 1)
     return connection.execute(raised.returning(*tables.shards.c)).one()
 
@@ -269,8 +288,3 @@ def _seal_row(batch: int, index: int, entry: bytes) -> dict[str, Any]:
         "leaf": index, "shard": "", "sequence": batch, "event": f"seal/{name}"[:36], "type": "seal", "stream": "", "actor": "",
         "time": "", "entry": entry,
     }  # fmt: skip
-
-
-def _or_keep(connection: Connection, table: Any) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()

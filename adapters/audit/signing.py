@@ -11,6 +11,8 @@ from sqlalchemy import Engine, select
 
 from adapters.audit import tables
 from adapters.audit.log import AuditLog
+from adapters.audit.tables import or_keep
+from adapters.crash import crashpoint
 from adapters.sql import reading
 from adapters.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
@@ -38,9 +40,19 @@ def sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | No
     checkpoint = Checkpoint(signer.key.name, size, head.root)
     note = sign_checkpoint(checkpoint, signer)
     _write(last_signed, note)
-    with engine.begin() as connection:
-        connection.execute(tables.checkpoints.insert().values(size=size, root=head.root, note=note))
+    crashpoint("audit.noted")
+    _store(engine, size, head.root, note)
+    crashpoint("audit.signed")
     return note
+
+
+def _store(engine: Engine, size: int, root: bytes, note: str) -> None:
+    where = tables.checkpoints.c.size == size
+    with engine.begin() as connection:
+        connection.execute(or_keep(connection, tables.checkpoints), {"size": size, "root": root, "note": note})
+        kept = connection.execute(select(tables.checkpoints.c.root).where(where)).scalar_one()
+    if bytes(kept) != root:
+        raise Forked(f"the tree of {size} leaves was signed with another root a moment ago, elsewhere")
 
 
 def _follows(log: AuditLog, size: int, known: Checkpoint) -> None:

@@ -1,6 +1,21 @@
 """The log's tables. They have a database of their own: views can be made again from Kafka, sealed cuts cannot."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 METADATA = MetaData()
 
@@ -65,3 +80,9 @@ checkpoints = Table(
     Column("note", Text, nullable=False),
     comment="The heads that were signed: at most one root for a size.",
 )
+
+
+def or_keep(connection: Connection, table: Table) -> Any:
+    """An insert that leaves a row alone that is there already."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()

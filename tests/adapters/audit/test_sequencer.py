@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, text
 
 from adapters.audit import AuditLog, Sequencer, check_log
 from adapters.audit.log import NotInLog
-from adapters.audit.sequencer import AnotherNetwork
+from adapters.audit.sequencer import AnotherNetwork, release_shard
 from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
@@ -232,11 +232,17 @@ def test_a_halted_shard_goes_on_when_an_operator_says_so(engine: Engine) -> None
     mine.apply({shard.name: [replace(shard.records[0], headers=[])]})
     assert shard.name in mine.halted
 
-    mine.resume(shard.name)
-    mine.apply({shard.name: shard.records})
+    why = release_shard(engine, shard.name)
+    released = mine.released()
+    heir = claimed(engine, [shard])
+    heir.apply({shard.name: shard.records})
 
+    assert why is not None
+    assert "stripped" in why
+    assert released == [shard.name]
+    assert not heir.halted
     assert records(engine) == whole([shard])
-    assert not claimed(engine, [shard]).halted
+    assert release_shard(engine, shard.name) is None
 
 
 def test_what_is_missing_is_waited_for(engine: Engine) -> None:
