@@ -45,6 +45,7 @@ from contracts._record import (
     partition_of,
     shard_name,
 )
+from contracts._sealed import Sealed, SealingKeyId
 from contracts._values import (
     Address,
     AtomicText,
@@ -93,6 +94,8 @@ __all__ = [
     "RefusalReason",
     "Rejected",
     "Role",
+    "Sealed",
+    "SealingKeyId",
     "StreamName",
     "Timestamp",
     "UnknownType",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
+from contracts._sealed import Sealed
 from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, Role, Timestamp
 
 SERVICE_KEY_DAYS = 366
@@ -45,7 +46,8 @@ class ProposeKey(Command, role="identity.registrar", stream="identity/key"):
 
     key: Did
     roles: Roles
-    held_by: Label
+    held_by: Label | Sealed
+    """Whose it is: sealed where that is a person, so that it can be erased; in clear where it is a service."""
     not_after: Timestamp
     proof: Proof
     """Nobody registers a key that he does not hold."""
@@ -90,7 +92,7 @@ class Founded(Event):
 class KeyProposed(Event):
     key: Did
     roles: Roles
-    held_by: Label
+    held_by: Label | Sealed
     not_after: Timestamp
     proof: Proof
     proposal: Digest

@@ -1,9 +1,10 @@
 """The genesis: a network's name and first keys, in a file that every part of a deployment reads.
 
     {"network": "dev", "keys": [{"key": "did:key:…", "roles": [{"role": "identity.root", "prefix": "identity/"}],
-                                 "not_after": "2027-11-24T00:00:00.000000Z"}]}
+                                 "not_after": "2027-11-24T00:00:00.000000Z"}],
+     "log": "audit.localhost/dev/1+…"}
 
-It holds public keys only. The store remembers its network and refuses another one.
+`log` is the audit log's key as a C2SP verifier key, whose name is the log's origin. It holds public keys only. The store remembers its network and refuses another one.
 """
 
 from collections.abc import Iterator
@@ -15,14 +16,22 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters import keys
+from adapters.tlog.notes import NoteSigner
 from commands import Grant
 from contracts import Did, Role, Timestamp
 from contracts.identity import SERVICE_KEY_DAYS
 
 ROOTS = 3
 """Keys that found the network and register all others (white paper 13.1: no single person does)."""
-PROCESS_ROLES = (("liveness.collector", "liveness/"), ("liveness.clock", "liveness/"), ("providers.process", "providers/"))
+PROCESS_ROLES = (
+    ("liveness.collector", "liveness/"), ("liveness.clock", "liveness/"), ("providers.process", "providers/"),
+    ("audit.sequencer", "audit/"), ("audit.process", "audit/"), ("audit.clock", "audit/"), ("custody.process", "custody/"),
+)  # fmt: skip
 """What the deployment's own processes are for."""
+AUDITORS = 2
+"""What matters in the audit log takes two persons."""
+AUDITOR_ROLES = tuple((f"audit.{kind}", "audit/") for kind in ("reader", "officer", "keyholder", "operator", "publisher"))
+LOG_KEY = "log"
 WRITER_ROLE = "store.writer"
 """Whoever signs events. Readers and auditors look the writer up here."""
 
@@ -50,6 +59,7 @@ class Genesis(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     network: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
     keys: Annotated[tuple[FirstKey, ...], Field(min_length=1)]
+    log: Annotated[str, Field(max_length=300)] | None = None
 
     def grants(self) -> Iterator[Grant]:
         """The authority that nobody had to give."""
@@ -72,8 +82,13 @@ def read_genesis(path: Path) -> Genesis:
         raise BadGenesis(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def make_genesis(path: Path, key_folder: Path, network: str, now: datetime | None = None) -> Genesis:
-    """A new network: keys of roots, processes and writer in files, the public halves in the genesis. Raises FileExistsError."""
+def make_genesis(
+    path: Path, key_folder: Path, network: str, now: datetime | None = None, *, audit_domain: str = "audit.localhost"
+) -> Genesis:
+    """A new network: keys of roots, processes, auditors, writer and audit log in files, the public halves in the genesis.
+
+    Raises FileExistsError.
+    """
     if path.exists():
         raise FileExistsError(path)
     until = (now or datetime.now(UTC)) + timedelta(days=SERVICE_KEY_DAYS)
@@ -84,7 +99,12 @@ def make_genesis(path: Path, key_folder: Path, network: str, now: datetime | Non
     roles = tuple(_role(*role) for role in PROCESS_ROLES)
     first.append(FirstKey(key=Did(process.did), roles=roles, not_after=until))
     first.append(FirstKey(key=Did(writer.did), roles=(_role(WRITER_ROLE, ""),), not_after=until))
-    genesis = Genesis(network=network, keys=tuple(first))
+    auditors = [keys.write_key(key_folder / f"auditor-{n + 1}.key") for n in range(AUDITORS)]
+    audits = tuple(_role(*role) for role in AUDITOR_ROLES)
+    first += [FirstKey(key=Did(auditor.did), roles=audits, not_after=until) for auditor in auditors]
+    keys.write_key(key_folder / f"{LOG_KEY}.key")
+    log = NoteSigner.of(f"{audit_domain}/{network}/1", keys.read_seed(key_folder / f"{LOG_KEY}.key"))
+    genesis = Genesis(network=network, keys=tuple(first), log=str(log.key))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(genesis.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n")
     return genesis

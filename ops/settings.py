@@ -75,8 +75,19 @@ class Settings(BaseSettings):
 
     store: DatabaseUrl = Field(default_factory=lambda data: f"sqlite:///{data['home']}/store.db", repr=False)
     """Where the facts are."""
-    views: DatabaseUrl = Field(default_factory=lambda data: _views_beside(data), repr=False)
+    views: DatabaseUrl = Field(default_factory=lambda data: _beside(data, "views"), repr=False)
     """Where the projections are."""
+    audit: DatabaseUrl = Field(default_factory=lambda data: _beside(data, "audit"), repr=False)
+    """Where the audit log is. Views can be made again, the log's sealed batches cannot."""
+    vault: DatabaseUrl = Field(default_factory=lambda data: _beside(data, "vault"), repr=False)
+    """Where the keys are under which personal data is sealed."""
+    audit_domain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d+)?$", max_length=100)] = "audit.localhost"
+    """The audit log's origin begins with it; it is chosen when a network begins."""
+    audit_port: Port | None = None
+    """Where the audit log is read by HTTP; without it nothing is served."""
+    audit_host: str = "127.0.0.1"
+    audit_policy: Folder | None = None
+    """A C2SP tlog-policy: the witnesses that cosign the log's heads, and the quorum that is enough."""
     postgres_bin: Folder | None = None
     """The folder of initdb and postgres for the local server."""
 
@@ -169,10 +180,10 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
 
 
-def _views_beside(data: dict[str, Any]) -> str:
+def _beside(data: dict[str, Any], name: str) -> str:
     # SQLite has one writer a file: views that shared the store's would make every decision wait for them.
     store: str = data["store"]
-    return f"sqlite:///{data['home']}/views.db" if store.startswith("sqlite") else store
+    return f"sqlite:///{data['home']}/{name}.db" if store.startswith("sqlite") else store
 
 
 def _explained(error: ValidationError) -> list[str]:
@@ -184,6 +195,6 @@ def _explained(error: ValidationError) -> list[str]:
         if not fault["loc"]:
             lines.append(rule)
             continue
-        given = "" if fault["loc"][0] in {"store", "views", "kafka_sasl_password"} else f", not {fault['input']!r}"
+        given = "" if fault["loc"][0] in {"store", "views", "audit", "vault", "kafka_sasl_password"} else f", not {fault['input']!r}"
         lines.append(f"{PREFIX}{str(fault['loc'][0]).upper()}: {rule[0].lower()}{rule[1:]}{given}")
     return lines

@@ -47,6 +47,10 @@ roles = Table(
 )
 
 
+SEALED = "(sealed)"
+"""Stands where a person's name is sealed: a view holds no ciphertext, so that there is nothing in it to erase."""
+
+
 def project(event: IdentityEvent, record: Record, session: Session) -> None:
     """One row a key, one row a role of it."""
     match event:
@@ -57,7 +61,7 @@ def project(event: IdentityEvent, record: Record, session: Session) -> None:
         case KeyProposed(key=key, held_by=held_by):
             known = session.get(keys, key)
             if known is None or known["state"] == "proposed":
-                _put(session, record, key, "proposed", held_by=held_by)
+                _put(session, record, key, "proposed", held_by=held_by if isinstance(held_by, str) else SEALED)
         case KeyApproved():
             pass
         case KeyRegistered(key=key, roles=granted, not_after=not_after):

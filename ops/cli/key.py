@@ -65,13 +65,14 @@ def prove(name: Annotated[str, typer.Argument(help="The key's name.")], as_json:
 def genesis(
     network: Annotated[str, typer.Argument(help="The network's name: dev, testnet-eu, …")] = "dev", as_json: Json = False
 ) -> None:
-    """Begin a network: three root keys, the writer's key, and genesis.json with their public halves."""
+    """Begin a network: keys of roots, processes, auditors, writer and audit log, and genesis.json with their public halves."""
     from ops.compose import deployment
     from ops.genesis import make_genesis
 
     found = deployment()
     try:
-        made = make_genesis(found.genesis_path, found.settings.keys, network)
+        domain = found.settings.audit_domain
+        made = make_genesis(found.genesis_path, found.settings.keys, network, audit_domain=domain)
     except FileExistsError as error:
         raise Failure(f"{error} exists: this home has begun a network already", "set SPACEOS_HOME for another one") from None
     if as_json:

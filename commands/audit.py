@@ -1,0 +1,77 @@
+"""Asking audit: holds and erasures, reads, schemas, witnesses, and shards that stand still."""
+
+import hashlib
+from typing import TypeVar, assert_never
+
+from commands import Service
+from contracts.audit import (
+    AddWitness,
+    AuditCommand,
+    ConfirmErasure,
+    ExpireRetention,
+    HaltShard,
+    OrderErasure,
+    PlaceHold,
+    PublishSchema,
+    RecordPack,
+    RecordRead,
+    ReleaseHold,
+    ReportTampering,
+    ResumeErasure,
+    ResumeShard,
+    RetireWitness,
+    RotateLogKey,
+)
+from domain.audit import AddressedWrongly
+from domain.audit.erasing import Erasure, Holds, Retention
+from domain.audit.log import Log, Reads, Schema, Shard
+
+OfNetwork = TypeVar("OfNetwork", Holds, Log)
+
+
+class Audit(Service):
+    """What people decide about the log."""
+
+    def handle(self, command: AuditCommand) -> None:
+        actor, now = self.asked.actor, self.asked.now
+        match command:
+            case PlaceHold():
+                self._of_network(Holds).place(command, actor=actor)
+            case ReleaseHold():
+                self._of_network(Holds).release(command, actor=actor)
+            case OrderErasure():
+                self.load(Erasure).order(command, self._holds(), actor=actor, now=now)
+            case ResumeErasure():
+                self.load(Erasure).resume(self._holds(), now=now)
+            case ConfirmErasure():
+                self.load(Erasure).confirm(command)
+            case PublishSchema():
+                self.load(Schema).publish(command)
+            case ExpireRetention():
+                self.load(Retention).expire(command, self._holds(), now=now)
+            case RecordRead():
+                self.load(Reads).read(command, actor=actor)
+            case RecordPack():
+                self.load(Reads).pack(command, actor=actor)
+            case AddWitness() | RetireWitness() | RotateLogKey():
+                digest = hashlib.sha256(command.wire.type.encode() + command.json_bytes()).hexdigest()
+                self._of_network(Log).change(command, digest=digest, actor=actor)
+            case HaltShard():
+                self.load(Shard).halt(command)
+            case ResumeShard():
+                self.load(Shard).resume(command, actor=actor)
+            case ReportTampering():
+                self.load(Shard).report(command, actor=actor)
+            case _:
+                assert_never(command)
+
+    def _of_network(self, kind: type[OfNetwork]) -> OfNetwork:
+        """The one of its kind. Raises AddressedWrongly: a second register would hide holds from the first."""
+        if self.asked.stream_id != self.asked.record.network:
+            raise AddressedWrongly(
+                f"this network's is {self.asked.stream.rpartition('/')[0]}/{self.asked.record.network}", "subject"
+            )
+        return self.load(kind)
+
+    def _holds(self) -> Holds:
+        return self.read(Holds, f"audit/hold/{self.asked.record.network}")

@@ -1,0 +1,206 @@
+"""Holds, erasures and retention: what may be destroyed, and when."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from contracts import Did, EventId, Label
+from contracts.audit import (
+    RETENTION_DAYS,
+    Basis,
+    ConfirmErasure,
+    ErasedKey,
+    ErasureDeferred,
+    ErasureEvent,
+    ErasureOrdered,
+    ErasureProposed,
+    ExpireRetention,
+    HoldEvent,
+    HoldPlaced,
+    HoldReleased,
+    OrderErasure,
+    PersonErased,
+    PlaceHold,
+    ReleaseHold,
+    RetentionExpired,
+    Scope,
+)
+from domain import Aggregate
+from domain.audit import (
+    AddressedWrongly,
+    AlreadyErased,
+    AlreadyHeld,
+    NotDue,
+    NotHeld,
+    NotOrdered,
+    NotShredded,
+    Released,
+    SamePerson,
+    StillBarred,
+    UnderHold,
+)
+
+
+@dataclass
+class Hold:
+    """What it covers, who placed it, and whether it still holds."""
+
+    scope: Scope
+    placed_by: str
+    in_force: bool = True
+
+    def covers(self, key: str) -> bool:
+        return self.in_force and (not self.scope.keys or key in self.scope.keys)
+
+
+@dataclass
+class Holds(Aggregate[HoldEvent]):
+    """A network's holds, all in one stream, so that an erasure can be decided against all of them."""
+
+    holds: dict[str, Hold] = field(default_factory=dict)
+
+    def place(self, command: PlaceHold, *, actor: str) -> None:
+        known = self.holds.get(command.hold)
+        if known is not None:
+            if not known.in_force:
+                raise Released(field="hold")
+            if known.scope != command.scope:
+                raise AlreadyHeld(field="hold")
+            return
+        self.record(
+            HoldPlaced(hold=command.hold, scope=command.scope, matter=command.matter, placed_by=Did(actor), basis=command.basis)
+        )
+
+    def release(self, command: ReleaseHold, *, actor: str) -> None:
+        known = self.holds.get(command.hold)
+        if known is None:
+            raise NotHeld(field="hold")
+        if not known.in_force:
+            return
+        if known.placed_by == actor:
+            raise SamePerson("whoever placed a hold does not release it", "hold")
+        self.record(HoldReleased(hold=command.hold, released_by=Did(actor)))
+
+    def against(self, keys: Collection[str]) -> list[str]:
+        """The holds that bar the destruction of one of the keys."""
+        return sorted(name for name, hold in self.holds.items() if any(map(hold.covers, keys)))
+
+    def apply(self, event: HoldEvent) -> None:
+        match event:
+            case HoldPlaced(hold=hold, scope=scope, placed_by=actor):
+                self.holds[hold] = Hold(scope, actor)
+            case HoldReleased(hold=hold):
+                self.holds[hold].in_force = False
+            case _:
+                assert_never(event)
+
+
+@dataclass
+class Erasure(Aggregate[ErasureEvent]):
+    """One person's erasure, from the first officer's order to the destruction of the keys."""
+
+    keys: list[ErasedKey] = field(default_factory=list)
+    basis: Basis = "request"
+    cause: str | None = None
+    proposed_by: str = ""
+    ordered: bool = False
+    deferred: tuple[str, ...] = ()
+    done: bool = False
+
+    def order(self, command: OrderErasure, holds: Holds, *, actor: str, now: datetime) -> None:
+        """The first officer proposes; another one's same order makes it one, or defers it (white paper 11.2)."""
+        if self.keys and list(command.keys) != self.keys:
+            raise AlreadyErased("this erasure was begun for other keys", "keys")
+        if self.ordered or self.done or self.deferred:
+            return
+        if not self.proposed_by:
+            self.record(ErasureProposed(keys=command.keys, basis=command.basis, proposed_by=Did(actor), cause=command.cause))
+        elif self.proposed_by == actor:
+            raise SamePerson("an erasure takes the same order by a second officer")
+        else:
+            self._order_unless_barred(holds, now)
+
+    def resume(self, holds: Holds, *, now: datetime) -> None:
+        """Decide again, now; also of one that was ordered, since a hold may have come before it was carried out."""
+        if not (self.ordered or self.deferred):
+            raise NotOrdered
+        if not self.done:
+            self._order_unless_barred(holds, now)
+
+    def confirm(self, command: ConfirmErasure) -> None:
+        if self.done:
+            return
+        if not self.ordered:
+            raise NotOrdered
+        if len(set(command.shredded)) != len(self.keys):
+            raise NotShredded(f"{len(self.keys)} keys were to be destroyed, {len(set(command.shredded))} were", "shredded")
+        self.record(PersonErased(keys=tuple(entry.key for entry in self.keys), shredded=command.shredded))
+
+    def _order_unless_barred(self, holds: Holds, now: datetime) -> None:
+        names = tuple(entry.key for entry in self.keys)
+        held = holds.against(names)
+        classes = sorted({entry.retention_class for entry in self.keys if retained_until(entry) > now})
+        bars = (*(f"hold {name}" for name in held), *(f"class {name}" for name in classes))
+        if not bars:
+            if not self.ordered:
+                self.record(ErasureOrdered(keys=names, basis=self.basis, cause=EventId(self.cause) if self.cause else None))
+        elif bars == self.deferred:
+            raise StillBarred(", ".join(bars))
+        else:
+            until = None if held else max(map(retained_until, self.keys))
+            labels = tuple(map(Label, bars))
+            self.record(ErasureDeferred(keys=names, basis=self.basis, bars=labels, until=until))
+
+    def apply(self, event: ErasureEvent) -> None:
+        match event:
+            case ErasureProposed(keys=keys, basis=basis, proposed_by=actor, cause=cause):
+                self.keys, self.basis, self.proposed_by, self.cause = list(keys), basis, actor, cause
+            case ErasureOrdered():
+                self.ordered, self.deferred = True, ()
+            case ErasureDeferred(bars=bars):
+                self.ordered, self.deferred = False, tuple(bars)
+            case PersonErased():
+                self.done = True
+            case _:
+                assert_never(event)
+
+
+@dataclass
+class Retention(Aggregate[RetentionExpired]):
+    """A class and year: which keys were destroyed because their time was over."""
+
+    expired: list[str] = field(default_factory=list)
+
+    def expire(self, command: ExpireRetention, holds: Holds, *, now: datetime) -> None:
+        retention_class, _, year = self.id.rpartition(".")
+        if retention_class not in RETENTION_DAYS or not year.isdecimal():
+            raise AddressedWrongly("the stream is audit/class/<class>.<year>", "subject")
+        fresh = [key for key in command.keys if key not in self.expired]
+        if not fresh:
+            return
+        if now < end_of(retention_class, int(year)):
+            raise NotDue(f"until {end_of(retention_class, int(year)).date()}")
+        if held := holds.against(fresh):
+            raise UnderHold(", ".join(held), "keys")
+        if len(set(command.shredded)) != len(command.keys):
+            raise NotShredded(field="shredded")
+        self.record(RetentionExpired(keys=command.keys, shredded=command.shredded))
+
+    def apply(self, event: RetentionExpired) -> None:
+        match event:
+            case RetentionExpired(keys=keys):
+                self.expired += keys
+            case _:
+                assert_never(event)
+
+
+def end_of(retention_class: str, year: int) -> datetime:
+    """When records of that class and year need no longer be readable; at once where the class is none."""
+    days = {str(name): days for name, days in RETENTION_DAYS.items()}[retention_class]
+    begin = datetime(year + 1, 1, 1, tzinfo=UTC) if days else datetime.min.replace(tzinfo=UTC)
+    return begin + timedelta(days=days)
+
+
+def retained_until(key: ErasedKey) -> datetime:
+    return end_of(key.retention_class, key.year)
