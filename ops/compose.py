@@ -79,6 +79,7 @@ class Deployment:
         """What must be there before any process starts: databases with their schemas, topics with their settings."""
         self.open_store().engine.dispose()
         open_engine(self.settings.views, "views").dispose()
+        open_engine(self.settings.audit, "audit").dispose()
         options = {"replicas": self.settings.replicas, "min_insync_replicas": self.settings.min_insync_replicas}
         await create_topics(topics_of_deployment(self), self.settings.kafka_client_options(), **options)
 

@@ -4,7 +4,8 @@
                                  "not_after": "2027-11-24T00:00:00.000000Z"}],
      "log": "audit.localhost/dev/1+…"}
 
-`log` is the audit log's key as a C2SP verifier key, whose name is the log's origin. It holds public keys only. The store remembers its network and refuses another one.
+`log` is the audit log's key as a C2SP verifier key, whose name is the log's origin. The file holds public keys only. The
+store remembers its network and refuses another one.
 """
 
 from collections.abc import Iterator

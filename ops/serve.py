@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def parts_of(deployment: Deployment, workers: int) -> list[Part]:
     """The processes of `spaceos up`. Each serves its metrics on a port of its own, the first on the one that is set."""
     found: list[tuple[str, tuple[str, ...]]] = [(f"worker-{n + 1}", ("worker", "--slot", str(n + 1))) for n in range(workers)]
-    found += [("relay", ("relay",)), ("projectors", ("projector",))]
+    found += [("relay", ("relay",)), ("projectors", ("projector",)), ("auditor", ("auditor",))]
     port = deployment.settings.metrics_port
     ports = [{} if port is None else {"SPACEOS_METRICS_PORT": str(port + n)} for n in range(len(found))]
     return [Part(name, arguments, ports[n]) for n, (name, arguments) in enumerate(found)]
@@ -65,7 +65,7 @@ async def run_worker(deployment: Deployment, instance: str | None = None) -> Non
     worker = Worker(
         store, decider, deployment.contexts(), client, on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member
     )
-    _on_stop_signals(worker.stop)
+    stop_on_signals(worker.stop)
     collect_rarely()
     try:
         await worker.run()
@@ -80,7 +80,7 @@ async def run_relay(deployment: Deployment) -> None:
     outbox = Outbox(deployment.open_store().engine)
     client = deployment.settings.kafka_client_options()
     relay = Relay(outbox, client, on_publish=RelayTelemetry().published, on_turn=heartbeat.beat)
-    _on_stop_signals(relay.stop)
+    stop_on_signals(relay.stop)
     collect_rarely()
     try:
         await relay.run()
@@ -101,7 +101,7 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
     client = deployment.settings.kafka_client_options()
     sender = CommandSender(client, deployment.settings.partitions)
     await sender.start()
-    _on_stop_signals(stop.set)
+    stop_on_signals(stop.set)
     readers = [_reader(deployment, wired[name], engine, sender) for name in sorted(names or wired)]
     groups = [
         Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat) for reader in readers
@@ -153,7 +153,8 @@ def _raw(partition: int, record: Arrived) -> RawRecord:
     return RawRecord(partition, record.offset, record.key or b"", record.value or b"", headers, record.timestamp)
 
 
-def _on_stop_signals(stop: Callable[[], None]) -> None:
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call it when the process is asked to end."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

@@ -186,6 +186,9 @@ def _beside(data: dict[str, Any], name: str) -> str:
     return f"sqlite:///{data['home']}/{name}.db" if store.startswith("sqlite") else store
 
 
+_MAY_HOLD_SECRETS = {"store", "views", "audit", "vault", "kafka_sasl_password"}
+
+
 def _explained(error: ValidationError) -> list[str]:
     lines: list[str] = []
     for fault in error.errors(include_url=False):
@@ -195,6 +198,6 @@ def _explained(error: ValidationError) -> list[str]:
         if not fault["loc"]:
             lines.append(rule)
             continue
-        given = "" if fault["loc"][0] in {"store", "views", "audit", "vault", "kafka_sasl_password"} else f", not {fault['input']!r}"
+        given = "" if fault["loc"][0] in _MAY_HOLD_SECRETS else f", not {fault['input']!r}"
         lines.append(f"{PREFIX}{str(fault['loc'][0]).upper()}: {rule[0].lower()}{rule[1:]}{given}")
     return lines

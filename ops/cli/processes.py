@@ -14,7 +14,7 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers; one a core is enough.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run worker, relay and projectors, and start again whatever crashes or stops answering. Ctrl-C stops them all."""
+    """Run worker, relay, projectors and auditor, and start again whatever crashes or stops answering. Ctrl-C stops them all."""
     from ops.compose import deployment
     from ops.serve import parts_of
     from ops.supervisor import Happening, Supervisor
@@ -66,6 +66,14 @@ def projector(
     _run("projector", run_readers(deployment(), names or ()))
 
 
+def auditor() -> None:
+    """Keep the audit log: one process is enough, more share its shards."""
+    from ops.auditor import run_auditor
+    from ops.compose import deployment
+
+    _run("auditor", run_auditor(deployment()))
+
+
 def _run(name: str, main: Coroutine[Any, Any, None]) -> None:
     import setproctitle
     import uvloop
@@ -87,3 +95,4 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=NETWORK)(worker)
     app.command(rich_help_panel=NETWORK)(relay)
     app.command(rich_help_panel=NETWORK)(projector)
+    app.command(rich_help_panel=NETWORK)(auditor)

@@ -26,9 +26,11 @@ def send(
 ) -> None:
     """Sign and publish commands, one JSON object a line: type, subject, data; id, expires, streamversion if you like.
 
+    Personal data is sealed before it is signed where a text stands as {"$seal": "text", "person": "name", "class": "none"}.
     Exit code 1 if one is refused, 69 if an outcome did not come in time (its command may still be accepted).
     """
     from adapters.keys import read_key
+    from ops.asking import ask
     from ops.cli.key import find_key
     from ops.compose import deployment
 
@@ -36,7 +38,7 @@ def send(
     signer = read_key(find_key(found.settings.keys, key))
     lines = (file.open("rb") if file else sys.stdin.buffer).read().splitlines()
     commands = [_command(found, signer, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    answers = asyncio.run(_send(found, commands, timeout_seconds if wait else 0))
+    answers = asyncio.run(ask(found, commands, timeout_seconds if wait else 0))
     if as_json:
         for command in commands:
             answer(_shown(command, answers.get(command.id)))
@@ -62,6 +64,7 @@ def _command(found: "Deployment", signer: Any, number: int, line: bytes) -> "Sig
         surplus = asked.keys() - {"type", "subject", "data", "id", "expires", "streamversion", "correlationid", "causationid"}
         if surplus:
             raise ValueError(f"{min(surplus)} is no field of a line")
+        asked = _with_sealed(found, asked)
         command = command_class(asked["type"]).read(asked["data"])
         options: dict[str, Any] = {n: asked[n] for n in ("id", "streamversion", "correlationid", "causationid") if n in asked}
         if "expires" in asked:
@@ -77,19 +80,17 @@ def _command(found: "Deployment", signer: Any, number: int, line: bytes) -> "Sig
     raise Failure(f"line {number}: {problem}", f"a line is like {_EXAMPLE}", exit_code=Exit.USAGE)
 
 
-async def _send(found: "Deployment", commands: "list[SignedCommand]", seconds: float) -> "dict[str, Answer]":
-    from adapters.kafka.commands import CommandSender, watching_outcomes
+def _with_sealed(found: "Deployment", asked: dict[str, Any]) -> dict[str, Any]:
+    """Texts that are marked with `$seal` are sealed under their person's key, for this command and no other."""
+    from adapters.sealing import Place
+    from contracts import uuid7
+    from ops.sealing import Sealer, is_marked
 
-    client, partitions = found.settings.kafka_client_options(), found.settings.partitions
-    contexts = {command.topic.removesuffix(".commands") for command in commands}
-    sender = CommandSender(client, partitions)
-    await sender.start()
-    try:
-        async with watching_outcomes(client, contexts, partitions) as outcomes:
-            await sender.send(commands)
-            return await outcomes.wait_for([c.id for c in commands], seconds) if seconds else {}
-    finally:
-        await sender.stop()
+    if not is_marked(asked["data"]):
+        return asked
+    asked = {"id": uuid7(), **asked}
+    place = Place(found.network, asked["subject"], asked["id"], "")
+    return {**asked, "data": asyncio.run(Sealer(found).seal_marked(asked["data"], place))}
 
 
 def _shown(command: "SignedCommand", found: "Answer | None") -> dict[str, Any]:

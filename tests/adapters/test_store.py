@@ -22,6 +22,7 @@ from adapters.sql.engine import IDLE_IN_TRANSACTION_SECONDS
 from adapters.sql.schema import upgrade
 from adapters.sql.store import AnotherDeployment, Store
 from adapters.sql.wake import wake_for
+from adapters.vault.tables import METADATA as VAULT
 from adapters.views.tables import METADATA as READERS
 from commands import Grant
 from contracts import contexts
@@ -86,7 +87,10 @@ def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> No
 # Migrations
 
 
-@pytest.mark.parametrize(("name", "metadata"), [("store", [tables.METADATA]), ("views", [READERS, VIEWS]), ("audit", [AUDIT])])
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [("store", [tables.METADATA]), ("views", [READERS, VIEWS]), ("audit", [AUDIT]), ("vault", [VAULT])],
+)
 def test_migrations_from_empty_make_exactly_the_tables_of_the_code(store_url: str, name: str, metadata: list[MetaData]) -> None:
     for context in contexts():
         __import__(f"projections.{context}")

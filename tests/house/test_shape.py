@@ -173,7 +173,9 @@ ONLY_IN = {
     "psycopg": ("adapters/", "ops/"),
     "alembic": ("adapters/sql/", "migrations/"),
     "sqlalchemy": ("adapters/", "projections/", "ops/"),
-    "nacl": ("adapters/keys.py", "adapters/tlog/notes.py", "ops/checker.py", "ops/contracts/vectors.py"),
+    "nacl": (
+        "adapters/keys.py", "adapters/tlog/notes.py", "ops/checker.py", "ops/contracts/vectors.py", "adapters/sealing.py", "adapters/vault/",
+    ),
     "typer": ("ops/cli/",),
 }
 

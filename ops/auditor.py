@@ -1,0 +1,110 @@
+"""The auditor: the process that keeps the audit log, signs its heads and serves them."""
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from sqlalchemy import Engine
+
+from adapters import keys
+from adapters.audit import Sequencer
+from adapters.audit.reader import Clock, SequencerReader
+from adapters.garbage import collect_rarely
+from adapters.kafka.commands import CommandSender, sign_command
+from adapters.tlog.notes import NoteKey, NoteSigner
+from contracts import Digest
+from contracts.audit import HaltShard
+from ops.compose import Deployment, open_engine
+from ops.erasing import LOOK_SECONDS, Eraser
+from ops.genesis import LOG_KEY, BadGenesis
+from ops.heartbeat import Heartbeat
+
+LAST_SIGNED = "last-signed"
+"""The file in the home, outside every database, that holds the head that was signed last."""
+
+
+def open_audit(deployment: Deployment) -> Engine:
+    """The audit log's database. Raises NotDurable."""
+    return open_engine(deployment.settings.audit, "audit")
+
+
+def log_key(deployment: Deployment) -> NoteKey:
+    """Whose signature a checkpoint must have. Raises BadGenesis."""
+    if deployment.genesis.log is None:
+        raise BadGenesis(f"{deployment.genesis_path} names no audit log: it is of an older network; begin a new one")
+    return NoteKey.parse(deployment.genesis.log)
+
+
+def log_signer(deployment: Deployment) -> NoteSigner:
+    """The log's key with its secret half. Raises BadGenesis, KeyFileUnsafe."""
+    key = log_key(deployment)
+    signer = NoteSigner.of(key.name, keys.read_seed(deployment.settings.keys / f"{LOG_KEY}.key"))
+    if signer.key != key:
+        raise BadGenesis(f"{LOG_KEY}.key is not the key of the log that the genesis names, {key.name}")
+    return signer
+
+
+async def run_auditor(deployment: Deployment, instance: str | None = None) -> None:
+    """Append every event to the log and sign its heads. Raises GroupFailed, RolledBack, Forked, Released."""
+    from adapters.faust.group import Group
+    from ops.serve import stop_on_signals
+
+    heartbeat, stop = Heartbeat(), asyncio.Event()
+    stop_on_signals(stop.set)
+    client = deployment.settings.kafka_client_options()
+    engine = open_audit(deployment)
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.dispose)
+        sender = CommandSender(client, deployment.settings.partitions)
+        await sender.start()
+        stack.push_async_callback(sender.stop)
+        sequencer = Sequencer(engine, deployment.network, deployment.genesis.writers(), keys.verify)
+        reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=_Alarm(deployment, sender).halted)
+        clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED, on_signed=_ignore)
+        group = Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat)
+        collect_rarely()
+        await _first_of(stop, group.run(stop), clock.run(), _erase(Eraser(deployment)))
+
+
+async def _first_of(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
+    """Whatever ends first ends the process: whoever supervises it starts it again."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        stop.set()
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _erase(eraser: Eraser) -> None:
+    while True:
+        await eraser.turn()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _ignore(note: str) -> None:
+    del note
+
+
+class _Alarm:
+    """Says in the log itself that a shard of it stands still."""
+
+    def __init__(self, deployment: Deployment, sender: CommandSender) -> None:
+        self._deployment, self._sender = deployment, sender
+        self._signer = keys.read_key(deployment.settings.keys / "process.key")
+
+    async def halted(self, shard: str, sequence: int, why: str) -> None:
+        evidence = Digest(hashlib.sha256(why.encode()).hexdigest())
+        command = HaltShard(sequence=sequence, evidence=evidence, reason=why[:1000])
+        await self._sender.send([sign_command(command, f"audit/shard/{shard}", self._signer, self._deployment.network)])
+
+
+def audit_topics(deployment: Deployment) -> Sequence[str]:
+    """What the log holds: every context's events."""
+    return [f"{context}.events" for context in deployment.contexts()]
