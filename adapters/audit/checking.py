@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Engine, select
 
 from adapters.audit import tables
-from adapters.audit.log import AuditLog
+from adapters.audit.log import AuditLog, read_head
 from adapters.sql import reading
 from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.entries import Cut, EntryInvalid, RecordEntry, Seal, Timed, merged, read_entry
@@ -31,9 +31,20 @@ class Finding(NamedTuple):
     text: str
 
 
-def check_log(engine: Engine, key: NoteKey, verify: Verify) -> Iterator[Finding]:
-    """Everything that is wrong, the first places first. Nothing is changed; nothing found means that all of it fits."""
-    yield from _Check(engine, key, verify).run()
+Progress = Callable[[int, int], None]
+"""`(entries checked, entries in all)`."""
+
+
+def _quietly(done: int, total: int) -> None:
+    del done, total
+
+
+def check_log(engine: Engine, key: NoteKey, verify: Verify, progress: Progress = _quietly) -> Iterator[Finding]:
+    """Everything that is wrong, the first places first. Nothing is changed; nothing found means that all of it fits.
+
+    `verify` says whether a record's source may write and has signed it. The log may grow meanwhile.
+    """
+    yield from _Check(engine, key, verify, progress).run()
 
 
 @dataclass
@@ -45,24 +56,31 @@ class _Batch:
 
 
 class _Check:
-    def __init__(self, engine: Engine, key: NoteKey, verify: Verify) -> None:
-        self._engine, self._key, self._verify = engine, key, verify
+    def __init__(self, engine: Engine, key: NoteKey, verify: Verify, progress: Progress) -> None:
+        self._engine, self._key, self._verify, self._progress = engine, key, verify, progress
         self._frontier = Frontier()
         self._nodes: dict[int, list[bytes]] = {}
         self._next: dict[str, tuple[int, str]] = {}
         self._batch, self._batches = _Batch(), 0
+        # One snapshot of what changes. Leaves are read afterwards, up to its head: they only ever grow.
+        with reading(engine) as connection:
+            self._head = read_head(connection)
+            self._shards = connection.execute(select(tables.shards)).all()
+            self._signed_heads = connection.execute(select(tables.checkpoints)).all()
+            rows = connection.execute(select(tables.tiles)).all()
+        self._stored_tiles = {(row.level, row.number): bytes(row.hashes) for row in rows}
 
     def run(self) -> Iterator[Finding]:
-        with reading(self._engine) as connection:
-            signed = {row.size: row for row in connection.execute(select(tables.checkpoints))}
+        signed = {row.size: row for row in self._signed_heads}
         for row in self._rows():
             yield from self._leaf(row)
+            self._progress(self._frontier.size, self._head.size if self._head else 0)
             if (head := signed.pop(self._frontier.size, None)) is not None:
                 yield from self._signed(head)
         for size in sorted(signed):
             yield Finding("checkpoint", str(size), f"was signed, and the log has {self._frontier.size} leaves")
         yield from self._tiles()
-        yield from self._head()
+        yield from self._at_the_end()
 
     def _rows(self) -> Iterator[Any]:
         start = 0
@@ -70,10 +88,19 @@ class _Check:
             page = select(tables.leaves).where(tables.leaves.c.leaf >= start).order_by(tables.leaves.c.leaf).limit(PAGE)
             with reading(self._engine) as connection:
                 rows = connection.execute(page).all()
+            end = self._head.size if self._head else None
+            for row in rows:
+                if end is not None and row.leaf >= end and self._has_grown():
+                    return
+                yield row
             if not rows:
                 return
-            yield from rows
             start = rows[-1].leaf + 1
+
+    def _has_grown(self) -> bool:
+        """Whether the log was appended to since the snapshot; otherwise there is nothing beyond its head."""
+        now = AuditLog(self._engine).head()
+        return now is not None and self._head is not None and now.size > self._head.size
 
     def _leaf(self, row: Any) -> Iterator[Finding]:
         entry, where = bytes(row.entry), f"entry {row.leaf}"
@@ -139,9 +166,7 @@ class _Check:
             yield Finding("checkpoint", where, "was signed with another root than the entries have: history was rewritten")
 
     def _tiles(self) -> Iterator[Finding]:
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(tables.tiles).order_by(tables.tiles.c.level, tables.tiles.c.number)).all()
-        found = {(row.level, row.number): bytes(row.hashes) for row in rows}
+        found = dict(self._stored_tiles)
         for level, hashes in sorted(self._nodes.items()):
             for index in range((len(hashes) + WIDTH - 1) // WIDTH):
                 wanted = b"".join(hashes[index * WIDTH : (index + 1) * WIDTH])
@@ -153,9 +178,8 @@ class _Check:
         for level, index in sorted(found):
             yield Finding("tile", f"tile/{level}/{index}", "should not be there")
 
-    def _head(self) -> Iterator[Finding]:
-        head = AuditLog(self._engine).head()
-        size, roots = self._frontier.size, self._frontier.roots
+    def _at_the_end(self) -> Iterator[Finding]:
+        head, size, roots = self._head, self._frontier.size, self._frontier.roots
         if head is None:
             if size:
                 yield Finding("head", "head", "is missing")
@@ -164,9 +188,7 @@ class _Check:
             yield Finding(
                 "head", "head", f"says {head.size} leaves in {head.batch} batches, there are {size} in {self._batches}"
             )
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(tables.shards)).all()
-        for row in rows:
+        for row in self._shards:
             if (row.next, row.last_hash) != self._next.get(row.shard, (0, ZERO_HASH)):
                 yield Finding(
                     "position", row.shard, f"stands at {row.next}, the log's next is {self._next.get(row.shard, (0,))[0]}"

@@ -1,0 +1,73 @@
+"""Searching the log: by stream, type, context, actor, command and time, page after page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Select, func, select
+
+from adapters.audit import tables
+from adapters.sql import reading
+
+PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is looked for; what is None is not asked about. `stream` and `type` are beginnings, times are RFC 3339 in UTC."""
+
+    stream: str | None = None
+    type: str | None = None
+    actor: str | None = None
+    since: str | None = None
+    until: str | None = None
+    first: int | None = None
+    end: int | None = None
+
+    def of(self, statement: Any) -> Any:
+        """The statement, narrowed."""
+        leaves = tables.leaves.c
+        for column, begin in ((leaves.stream, self.stream), (leaves.type, self.type)):
+            if begin is not None:
+                # A range, not LIKE: it needs no escaping and uses the index.
+                statement = statement.where(column >= begin, column < _after(begin))
+        bounds = (
+            (self.actor, leaves.actor == self.actor), (self.since, leaves.time >= self.since),
+            (self.until, leaves.time < self.until), (self.first, leaves.leaf >= self.first), (self.end, leaves.leaf < self.end),
+        )  # fmt: skip
+        for given, condition in bounds:
+            if given is not None:
+                statement = statement.where(condition)
+        return statement.where(leaves.shard != "")
+
+    def document(self) -> dict[str, Any]:
+        """What was asked, for a manifest and for the record of the read."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def _after(begin: str) -> str:
+    """The first text that does not begin so."""
+    return begin[:-1] + chr(ord(begin[-1]) + 1) if begin else "\U0010ffff"
+
+
+def count(engine: Engine, wanted: Filter) -> tuple[int, int, int]:
+    """How many entries there are, and the first and last of them; zeros where there are none."""
+    statement: Select[Any] = select(func.count(), func.min(tables.leaves.c.leaf), func.max(tables.leaves.c.leaf))
+    with reading(engine) as connection:
+        row: Any = connection.execute(wanted.of(statement)).one()
+    return row[0], row[1] or 0, row[2] or 0
+
+
+def search(engine: Engine, wanted: Filter, limit: int | None = None) -> Iterator[Any]:
+    """The leaves' rows in the log's order, with their entries."""
+    start, left = 0, limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(PAGE, left)
+        page = wanted.of(select(tables.leaves)).where(tables.leaves.c.leaf >= start)
+        with reading(engine) as connection:
+            rows = connection.execute(page.order_by(tables.leaves.c.leaf).limit(size)).all()
+        yield from rows
+        if len(rows) < size:
+            return
+        start = rows[-1].leaf + 1
+        left = None if left is None else left - len(rows)
