@@ -177,6 +177,7 @@ ONLY_IN = {
         "adapters/keys.py", "adapters/tlog/notes.py", "ops/checker.py", "ops/contracts/vectors.py", "adapters/sealing.py", "adapters/vault/",
     ),
     "typer": ("ops/cli/",),
+    "duckdb": ("adapters/parquet/duck.py",),
 }
 
 

@@ -1,0 +1,18 @@
+"""Signed events as Parquet, to take away: a folder of files with a manifest, and SQL on it that can do nothing but read."""
+
+from adapters.parquet.manifest import ExportDamaged, Manifest, read_manifest
+from adapters.parquet.opened import Answer, Opened, QueryFailed, QueryRefused, open_export
+from adapters.parquet.writing import FolderTaken, Writer
+
+__all__ = [
+    "Answer",
+    "ExportDamaged",
+    "FolderTaken",
+    "Manifest",
+    "Opened",
+    "QueryFailed",
+    "QueryRefused",
+    "Writer",
+    "open_export",
+    "read_manifest",
+]

@@ -1,0 +1,244 @@
+"""`spaceos export` and `spaceos sql`: the log as files, and questions to them."""
+
+import asyncio
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ops.cli.output import NETWORK, Exit, Failure, Json, answer, fail, hint, say, table
+
+if TYPE_CHECKING:
+    from adapters.parquet import Answer, Manifest, Opened
+    from ops.compose import Deployment
+    from ops.export import Asked
+    from ops.export.run import Progress
+
+SHOWN_ROWS = 1_000
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the export.")]
+
+
+def export(
+    folder: Folder,
+    begin: Annotated[str, typer.Option("--from", help="What is before it is left out.")] = "start",
+    end: Annotated[str, typer.Option("--to", help="A position: now, a time, checkpoint:N, an event's id, or a cut.")] = "now",
+    types: Annotated[list[str] | None, typer.Option(help="A type of event, or a context; may be repeated.")] = None,
+    values: Annotated[bool, typer.Option("--values", help="The records' bytes too: the audit log's leaves follow.")] = False,
+    source: Annotated[Literal["kafka", "log"], typer.Option(help="Read the topics, or the audit log.")] = "kafka",
+    verify: Annotated[bool, typer.Option("--verify", help="Verify every record's signature.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the log's events to Parquet files, their chain checked. Nobody's position in a topic changes."""
+    from adapters.garbage import collect_rarely
+    from adapters.parquet import FolderTaken
+    from adapters.replay import BadPosition, RangeMissing
+    from ops.compose import deployment
+
+    collect_rarely()
+    try:
+        asked = _asked(deployment(), begin, end, types, values, verify)
+        manifest = asyncio.run(_export(deployment(), asked, folder, source, quiet=as_json))
+    except (BadPosition, LookupError, FolderTaken, ValueError) as error:
+        if isinstance(error, RangeMissing):
+            raise Failure(str(error)) from None
+        raise Failure(str(error), "spaceos export --help", exit_code=Exit.USAGE) from None
+    _told(folder, manifest, as_json)
+
+
+def sql(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[QUERY] DIR", help="The question, if there is but one; the folder.")
+    ],
+    file: Annotated[Path | None, typer.Option(help="Read the question from a file.", exists=True, dir_okay=False)] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Answer with CSV.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Do not compare the files with their digests first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask an export in SQL: `events`, a view for each type, and `routes`, `offers`, `uptime` where there are such events.
+
+    The SQL can read the export and nothing else. Without a question, a prompt.
+    """
+    from adapters.parquet import ExportDamaged, open_export
+
+    query, folder = _question(arguments, file)
+    try:
+        opened = open_export(folder, trust=trust)
+    except FileNotFoundError:
+        raise Failure(f"{folder} is no export", f"make one: spaceos export {folder}", exit_code=Exit.USAGE) from None
+    except ExportDamaged as error:
+        raise Failure(str(error), "export it again, or take another copy") from None
+    with opened:
+        if query is None:
+            _prompt(opened)
+        else:
+            _ask(opened, query, as_csv=as_csv, as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=NETWORK)(export)
+    app.command(rich_help_panel=NETWORK)(sql)
+
+
+# Export
+
+
+def _asked(found: "Deployment", begin: str, end: str, words: list[str] | None, values: bool, verify: bool) -> "Asked":
+    from adapters.replay import parse_position
+    from ops.export import Asked
+    from ops.export.run import event_types
+
+    types = event_types(words) if words else None
+    contexts = {name.partition(".")[0] for name in types} if types else found.contexts()
+    writers = found.genesis.writers()
+    return Asked(
+        found.network, sorted(f"{context}.events" for context in contexts), parse_position(begin), parse_position(end), types,
+        values, (lambda did, value, signature: did in writers and found.verify(did, value, signature)) if verify else None,
+    )  # fmt: skip
+
+
+async def _export(found: "Deployment", asked: "Asked", folder: Path, source: str, *, quiet: bool) -> "Manifest":
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from adapters.replay.kafka import kafka_source
+    from ops.export import export
+
+    log = _log(found.settings.audit)
+    with Bar(console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task(f"Exporting to {folder}", total=None)
+        progress: Progress = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731  of one line
+        if source == "kafka":
+            async with kafka_source(found.settings.kafka_client_options()) as topics:
+                return await export(asked, folder, topics, log, progress)
+        if log is None:
+            raise Failure("there is no audit log here", "without --source log the topics are read")
+        return await export(asked, folder, log, log, progress)
+
+
+def _log(url: str) -> Any:
+    """The audit log, where there is one: looking for it must not make it."""
+    from adapters.replay.logged import LogSource
+    from adapters.sql import engine_for
+
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return None
+    return LogSource(engine_for(url))
+
+
+def _told(folder: Path, manifest: "Manifest", as_json: bool) -> None:
+    if as_json:
+        cut = {shard: [stretch.start, stretch.end] for shard, stretch in manifest.cut.items()}
+        found = {"folder": folder, "events": manifest.events, "files": len(manifest.files), "bytes": manifest.size}
+        answer({"ok": True, **found, "cut": cut, "verified": manifest.verified, "values": manifest.values})
+        return
+    size = f"{manifest.size / 1e6:,.1f} MB"
+    checked = "chain and signatures" if manifest.verified else "the chain"
+    say(f"{manifest.events:,} events in {len(manifest.files):,} files, {size}; {checked} checked")
+    say(f"Ask them: spaceos sql 'FROM events LIMIT 10' {folder}")
+
+
+# SQL
+
+
+def _question(arguments: list[str], file: Path | None) -> tuple[str | None, Path]:
+    if len(arguments) > 2 or (file is not None and len(arguments) > 1):
+        raise Failure("one question and one folder", "quote the question: spaceos sql 'SELECT …' DIR", exit_code=Exit.USAGE)
+    query = file.read_text() if file is not None else arguments[0] if len(arguments) == 2 else None
+    return query, Path(arguments[-1])
+
+
+def _ask(opened: "Opened", query: str, *, as_csv: bool, as_json: bool) -> None:
+    from adapters.parquet import QueryFailed, QueryRefused
+
+    try:
+        found = opened.query(query)
+        if as_json:
+            answer({"columns": found.columns, "types": found.types, "rows": [list(map(_plain, row)) for row in found.rows]})
+        elif as_csv:
+            _write_csv(found)
+        else:
+            _show(found)
+    except (QueryFailed, QueryRefused) as error:
+        raise Failure(str(error), f"there are: {', '.join(opened.views)}", exit_code=Exit.USAGE) from None
+
+
+def _write_csv(found: "Answer") -> None:
+    out = csv.writer(sys.stdout)
+    out.writerow(found.columns)
+    out.writerows([_cell(value) for value in row] for row in found.rows)
+
+
+def _show(found: "Answer") -> None:
+    from itertools import islice
+
+    shown = [tuple(map(_plain, row)) for row in islice(found.rows, SHOWN_ROWS)]
+    table("", found.columns, shown)
+    if next(found.rows, None) is not None:
+        hint(f"[dim]These are the first {SHOWN_ROWS:,} rows; --csv and --json give all[/]")
+
+
+def _prompt(opened: "Opened") -> None:
+    """Questions until the end of input. Each ends with a semicolon."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  arrows and history, where the platform has it
+    from adapters.parquet import QueryFailed, QueryRefused
+
+    hint(f"[dim]{opened.manifest.events:,} events. Views: {', '.join(opened.views)}. A question ends with ;[/]")
+    for question in _questions():
+        try:
+            _show(opened.query(question))
+        except (QueryFailed, QueryRefused) as error:
+            fail(str(error), None)
+        except KeyboardInterrupt:
+            hint("[dim]interrupted[/]")
+
+
+def _questions() -> Any:
+    said = ""
+    while True:
+        try:
+            said += input(("     ... " if said else "spaceos> ") if sys.stdin.isatty() else "") + "\n"
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            said = ""
+            hint("")
+            continue
+        if said.rstrip().endswith(";"):
+            yield said
+            said = ""
+        elif not said.strip() or said.strip() in {"exit", "quit"}:
+            if said.strip():
+                return
+            said = ""
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can say it exactly: integers beyond 2^53 and fractions as text, bytes as hexadecimal digits."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if abs(value) <= 2**53 else str(value)
+        case float():
+            return value if value == value and abs(value) != float("inf") else str(value)
+        case bytes():
+            return value.hex()
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case _:
+            return str(value)
+
+
+def _cell(value: Any) -> Any:
+    import json
+
+    found = _plain(value)
+    return json.dumps(found, ensure_ascii=False) if isinstance(found, (list, dict)) else found
