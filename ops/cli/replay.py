@@ -1,0 +1,218 @@
+"""`spaceos replay`: what was true then, what has changed since and why, and what would have been true otherwise."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+
+from ops.cli.output import CARE, Exit, Failure, Json, answer, say, table, working
+
+if TYPE_CHECKING:
+    from adapters.replay.changes import Change, Reason
+    from ops.replay.opening import Reading
+
+T = TypeVar("T")
+
+replay = typer.Typer(no_args_is_help=True, help="What was true then, what has changed since, what would have been otherwise.")
+
+At = Annotated[str, typer.Option("--at", help="now, a time, checkpoint:N, an event's id, or shard=next,shard=next.")]
+From = Annotated[str, typer.Option("--from", help="A position, as for --at; `start` is before the first record.")]
+To = Annotated[str, typer.Option("--to", help="A later position.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Every signature, and at a checkpoint that it covers each record.")]
+Origin = Annotated[Literal["kafka", "log"], typer.Option("--source", help="Kafka's topics, or the audit log's entries.")]
+LogUrl = Annotated[str | None, typer.Option("--log", help="The audit log's database, if the settings do not say it.")]
+LogKey = Annotated[str | None, typer.Option("--log-key", help="The audit log's verifier key, for --verify at a checkpoint.")]
+Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="So many rows of each table at most.")]
+Projected = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
+
+
+@replay.command()
+def state(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A projection, or a stream: providers/provider/did:key:…")],
+    at: At = "now",
+    verify: Verify = False,
+    limit: Limit = 20,
+    beside: Annotated[bool, typer.Option("--beside", help="Scratch tables in the views' database, not in a file.")] = False,
+    source: Origin = "kafka",
+    log: LogUrl = None,
+    log_key: LogKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show a projection, or one stream's aggregate, as of a position. Nothing live is touched."""
+    from adapters.replay.cuts import written
+    from ops.compose import deployment, open_engine
+    from ops.replay.states import state_at, stream_at
+
+    found = deployment()
+    if "/" in name:
+        cut, fields = _read(source, log, log_key, verify, lambda opened: stream_at(opened, name, at))
+        answer({"stream": name, "cut": dict(cut), **({"state": fields} if as_json else fields)})
+        return
+    projection = found.projection(name)
+    engine = open_engine(found.settings.views, "views") if beside else None
+    then = _read(source, log, log_key, verify, lambda opened: state_at(opened, projection, at, limit, engine))
+    if as_json:
+        tables = {each.name: {"rows": each.rows, "total": each.total} for each in then.tables}
+        answer(
+            {"projection": name, "cut": dict(then.cut), "events": then.events, "digest": then.digest.sha256,
+             "rows": then.digest.rows, "tables": tables, "parked": [stream.stream for stream in then.parked]}
+        )  # fmt: skip
+        return
+    for each in then.tables:
+        shown = f"{each.name}: {len(each.rows)} of {each.total:,} rows"
+        table(shown, each.columns, [tuple(row.values()) for row in each.rows])
+    say(f"{then.events:,} events, {then.digest.rows:,} rows, digest {then.digest.sha256}\nat {written(then.cut)}")
+    for stream in then.parked:
+        say(f"[yellow]parked[/] {stream.stream} from {stream.shard} {stream.sequence}: {stream.reason}")
+
+
+@replay.command()
+def diff(
+    name: Projected,
+    first: From,
+    second: To = "now",
+    verify: Verify = False,
+    limit: Limit = 100,
+    source: Origin = "kafka",
+    log: LogUrl = None,
+    log_key: LogKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show the rows that were added, changed or taken away between two positions, each with the event that did it."""
+    from adapters.replay.cuts import written
+    from ops.compose import deployment
+    from ops.replay.states import difference_between
+
+    projection = deployment().projection(name)
+    found = _read(source, log, log_key, verify, lambda opened: difference_between(opened, projection, first, second))
+    if as_json:
+        answer(
+            {"projection": name, "from": dict(found.first), "to": dict(found.second), "events": found.events,
+             "digests": [found.first_digest.sha256, found.second_digest.sha256],
+             "changes": [_change(change) for change in found.changes[:limit]], "total": len(found.changes)}
+        )  # fmt: skip
+        return
+    columns = ("what", "row", "columns", "by", "at", "actor", "events")
+    rows = [
+        (change.kind, f"{change.table} {_key(change.key)}", ", ".join(change.columns), change.by.type,
+         f"{change.by.shard} {change.by.sequence} {change.by.time}", change.by.actor, len(change.causes))
+        for change in found.changes[:limit]
+    ]  # fmt: skip
+    if rows:
+        table(f"{name} from {written(found.first)} to {written(found.second)}", columns, rows)
+    say(f"{len(found.changes):,} rows differ after {found.events:,} events")
+
+
+@replay.command()
+def why(
+    name: Projected,
+    key: Annotated[list[str], typer.Argument(metavar="KEY…", help="The row's primary key, or the first parts of it.")],
+    at: At = "now",
+    of: Annotated[str | None, typer.Option("--table", help="One table of the projection only.")] = None,
+    verify: Verify = False,
+    source: Origin = "kafka",
+    log: LogUrl = None,
+    log_key: LogKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show the events that made a row what it is, in their order. Exit code 1 if no event did."""
+    from ops.compose import deployment
+    from ops.replay.states import reasons_of
+
+    projection = deployment().projection(name)
+    found = _read(source, log, log_key, verify, lambda opened: reasons_of(opened, projection, key, at, of))
+    if as_json:
+        answer({"projection": name, "key": key, "events": [_reason(reason) for reason in found]})
+    elif found:
+        columns = ("time", "event", "shard", "sequence", "actor", "row", "made it")
+        rows = [
+            (r.cause.time, r.cause.type, r.cause.shard, r.cause.sequence, r.cause.actor, f"{r.table} {_key(r.key)}", _made(r))
+            for r in found
+        ]
+        table(f"Why {name} shows {' '.join(key)}", columns, rows)
+    if not found:
+        raise Failure(f"no event made a row {' '.join(key)} of {name}", f"its keys begin with: {_keys_of(projection)}")
+
+
+# Asking
+
+
+def _read(
+    source: Literal["kafka", "log"],
+    log: str | None,
+    log_key: str | None,
+    verify: bool,
+    ask: "Callable[[Reading], Coroutine[Any, Any, T]]",
+) -> T:
+    """Open, ask, close; what an analyst may have got wrong becomes a sentence."""
+    from ops.compose import deployment
+    from ops.replay.opening import Asked, reading_from
+
+    async def run() -> T:
+        async with reading_from(deployment(), Asked(source, log, verify, log_key)) as opened:
+            return await ask(opened)
+
+    with told(), working("Reading the log…"):
+        return asyncio.run(run())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of the asker, and of the log, as what they are."""
+    from adapters.replay.cuts import BadPosition
+    from adapters.replay.sources import RangeMissing
+    from adapters.replay.streams import NoSuchStream
+    from adapters.replay.verifying import NotGenuine
+    from adapters.views import ChainBroken
+
+    try:
+        yield
+    except (BadPosition, NoSuchStream) as error:
+        raise Failure(str(error), exit_code=Exit.USAGE) from None
+    except RangeMissing as error:
+        raise Failure(str(error), "nothing was concluded from what is missing") from None
+    except (NotGenuine, ChainBroken) as error:
+        raise Failure(str(error), "do not rely on this log before you know who wrote there") from None
+
+
+# Showing
+
+
+def _change(change: "Change") -> dict[str, Any]:
+    return {
+        "what": change.kind, "table": change.table, "key": list(change.key), "before": _row(change.before),
+        "after": _row(change.after), "by": change.by.document(), "events": len(change.causes),
+    }  # fmt: skip
+
+
+def _reason(reason: "Reason") -> dict[str, Any]:
+    return {
+        **reason.cause.document(), "table": reason.table, "key": list(reason.key), "before": _row(reason.before),
+        "after": _row(reason.after),
+    }  # fmt: skip
+
+
+def _row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if row is None else dict(row)
+
+
+def _made(reason: "Reason") -> str:
+    if reason.after is None:
+        return "no more"
+    before = reason.before or {}
+    changed = {name: value for name, value in reason.after.items() if name not in before or before[name] != value}
+    return ", ".join(f"{name}={value}" for name, value in changed.items())
+
+
+def _key(key: Iterable[Any]) -> str:
+    return " ".join(map(str, key))
+
+
+def _keys_of(projection: Any) -> str:
+    return "; ".join(f"{found.name} {' '.join(columns)}" for found, columns in projection.primary_keys())
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(replay, name="replay", rich_help_panel=CARE)
