@@ -51,6 +51,8 @@ class Wire:
     """Of a command: the beginning of the subject, `providers/offer`; the stream's id follows after a slash."""
     upcasters: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     """Of an event: version n to the function that makes version n + 1 of its data."""
+    retention: str = "none"
+    """Of an event: the class that says how long it must stay readable (audit's RETENTION_DAYS)."""
 
 
 class Message(Value):
@@ -82,8 +84,9 @@ class Command(Message):
 class Event(Message):
     """A fact. Version n + 1 reads version n through a static method `upcast_n(data) -> data`, a pure function."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, retention: str = "none", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.wire = replace(cls.wire, retention=retention)
         steps = {n: getattr(cls, f"upcast_{n}", None) for n in range(1, cls.wire.version)}
         if missing := [n for n, step in steps.items() if step is None]:
             raise TypeError(f"{cls.wire.type} is of version {cls.wire.version} but cannot upcast version {missing[0]}")

@@ -118,7 +118,7 @@ class RequestOpened(Event):
     request_hash: Digest
 
 
-class RouteDecided(Event):
+class RouteDecided(Event, retention="ai-log"):
     request: Uuid
     model: ModelId
     strategy: Strategy

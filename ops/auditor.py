@@ -4,12 +4,14 @@ import asyncio
 import hashlib
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.audit import Sequencer
+from adapters.audit.policy import KnownLog, Policy
 from adapters.audit.reader import Clock, SequencerReader
 from adapters.garbage import collect_rarely
 from adapters.kafka.commands import CommandSender, sign_command
@@ -108,3 +110,13 @@ class _Alarm:
 def audit_topics(deployment: Deployment) -> Sequence[str]:
     """What the log holds: every context's events."""
     return [f"{context}.events" for context in deployment.contexts()]
+
+
+def audit_policy(deployment: Deployment) -> Policy:
+    """The log's key, and the witnesses and quorum of SPACEOS_AUDIT_POLICY. Raises PolicyInvalid, BadGenesis."""
+    path = deployment.settings.audit_policy
+    mine = Policy(logs=(KnownLog(log_key(deployment)),))
+    if path is None:
+        return mine
+    given = Policy.parse(path.read_bytes())
+    return replace(given, logs=given.logs or mine.logs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, func, select
 
 from adapters.audit import tables
 from adapters.sql import reading
@@ -52,14 +52,17 @@ def _after(begin: str) -> str:
 
 def count(engine: Engine, wanted: Filter) -> tuple[int, int, int]:
     """How many entries there are, and the first and last of them; zeros where there are none."""
-    statement: Select[Any] = select(func.count(), func.min(tables.leaves.c.leaf), func.max(tables.leaves.c.leaf))
+    statement: Any = select(func.count(), func.min(tables.leaves.c.leaf), func.max(tables.leaves.c.leaf))
     with reading(engine) as connection:
         row: Any = connection.execute(wanted.of(statement)).one()
     return row[0], row[1] or 0, row[2] or 0
 
 
-def search(engine: Engine, wanted: Filter, limit: int | None = None) -> Iterator[Any]:
-    """The leaves' rows in the log's order, with their entries."""
+def search(engine: Engine, wanted: Filter, limit: int | None = None, *, newest: bool = False) -> Iterator[Any]:
+    """The leaves' rows in the log's order, with their entries; the `newest` are the last `limit` of them."""
+    if newest and limit is not None:
+        yield from _last(engine, wanted, limit)
+        return
     start, left = 0, limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
@@ -71,3 +74,9 @@ def search(engine: Engine, wanted: Filter, limit: int | None = None) -> Iterator
             return
         start = rows[-1].leaf + 1
         left = None if left is None else left - len(rows)
+
+
+def _last(engine: Engine, wanted: Filter, limit: int) -> Iterator[Any]:
+    page = wanted.of(select(tables.leaves)).order_by(tables.leaves.c.leaf.desc()).limit(limit)
+    with reading(engine) as connection:
+        yield from reversed(connection.execute(page).all())

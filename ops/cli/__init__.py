@@ -89,6 +89,8 @@ def _as_failure(error: Exception) -> Failure:
         return error
     if "InvalidSettings" in names:
         return Failure(str(error), exit_code=Exit.USAGE)
+    if names & _FOUND_WRONG:
+        return Failure(str(error), exit_code=Exit.FOUND_WRONG)
     if names & _AWAY:
         return Failure(str(error) or type(error).__name__, exit_code=Exit.UNAVAILABLE)
     if "ConnectionError" in names or "OperationalError" in names or "KafkaConnectionError" in names:
@@ -99,5 +101,7 @@ def _as_failure(error: Exception) -> Failure:
     return Failure(problem, "SPACEOS_DEBUG=1 shows where; please report it", exit_code=Exit.INTERNAL)
 
 
+# What was asked cannot be, and the text says why.
+_FOUND_WRONG = frozenset({"NotAccepted", "NotInLog", "KeyFileUnsafe", "BadGenesis"})
 # Errors whose own text says what to do.
 _AWAY = frozenset({"Unavailable", "NotStarted", "ServerFailed", "PortTaken", "JavaMissing", "JarsMissing", "PostgresMissing"})

@@ -18,9 +18,10 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object 
 # The groups of `spaceos --help`, in the order in which a newcomer needs them.
 FIRST_STEPS = "First steps"
 NETWORK = "The network"
+AUDIT = "Audit and analysis"
 SERVERS = "Servers"
 CARE = "Care and repair"
-PANELS = (FIRST_STEPS, NETWORK, SERVERS, CARE)
+PANELS = (FIRST_STEPS, NETWORK, AUDIT, SERVERS, CARE)
 
 
 class Exit(IntEnum):
