@@ -40,6 +40,8 @@ class Chain:
         self.head, self.next = sha256(value).hexdigest(), sequence + 1
         if sequence < self.start:
             return None
-        if missing := [name for name in (*ATTRIBUTES, "data") if name not in document]:
-            raise ChainBroken(f"{where} is no event: it has no {missing[0]}")
+        if wrong := [name for name in ATTRIBUTES if type(document.get(name)) is not (int if name == "streamversion" else str)]:
+            raise ChainBroken(f"{where} is no event: it says no {wrong[0]}")
+        if "data" not in document:
+            raise ChainBroken(f"{where} is no event: it has no data")
         return document

@@ -68,10 +68,14 @@ def _newest(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if found is None:
         return {}
     cls, version = found
-    data: Mapping[str, Any] = document["data"]
-    for step in range(version, cls.wire.version):
-        data = cls.wire.upcasters[step](dict(data))
-    return data
+    data = document["data"]
+    try:
+        for step in range(version, cls.wire.version):
+            data = cls.wire.upcasters[step](dict(data))
+    except Exception:
+        # Whatever an unreadable event raises parks its stream; here it costs the event its columns.
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 @lru_cache(maxsize=4096)

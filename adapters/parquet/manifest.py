@@ -31,7 +31,7 @@ class ExportDamaged(Exception):
 
 
 class NotExportable(Exception):
-    """The record's type, day or shard could not be part of a file's name, so it is none of ours."""
+    """The record's type, time or shard are not of the form of ours; a file's name is made of them."""
 
 
 class _Strict(BaseModel):

@@ -18,7 +18,7 @@ import orjson
 from adapters.parquet import duck
 from adapters.parquet.chain import Chain
 from adapters.parquet.columns import ATTRIBUTES, Kind, fields_of, json_text, scalars, timestamp
-from adapters.parquet.manifest import NAME, Column, File, Manifest, Stretch, digest_of, path_of
+from adapters.parquet.manifest import NAME, Column, File, Manifest, NotExportable, Stretch, digest_of, path_of
 
 SPOOLED_BYTES: Final = 8 * 1024 * 1024
 """Lines that wait in memory, of all files of a shard together."""
@@ -137,7 +137,10 @@ class ShardWriter:
 
     def _row(self, document: Mapping[str, Any], value: bytes, signature: str) -> dict[str, Any]:
         row = {name: document[name] for name in ATTRIBUTES}
-        row["sequence"], row["time"] = self.chain.next - 1, timestamp(document["time"])
+        try:
+            row["sequence"], row["time"] = self.chain.next - 1, timestamp(document["time"])
+        except ValueError as error:
+            raise NotExportable(f"{self.chain.shard} {self.chain.next - 1}: {error}") from None
         row["signature"], row["data"] = signature, json_text(document["data"])
         row.update(scalars(document))
         if self._values:
