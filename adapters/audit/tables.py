@@ -81,6 +81,31 @@ checkpoints = Table(
     comment="The heads that were signed: at most one root for a size.",
 )
 
+cosignatures = Table(
+    "audit_cosignatures",
+    METADATA,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    # The witness's verifier key, which holds its name.
+    Column("witness", String(400), primary_key=True),
+    Column("posix_seconds", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+    Index("audit_cosignatures_witness", "witness", "size"),
+    comment="Witnesses' signature lines under signed heads, verified before they were stored.",
+)
+
+refusals = Table(
+    "audit_refusals",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("posix_seconds", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("witness", String(400), nullable=False),
+    # As the witness answered; 0 where an operator has looked into it, and says so.
+    Column("status", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+    comment="Heads that a witness found to contradict what it had seen. While the newest one stands, nothing is published.",
+)
+
 
 def or_keep(connection: Connection, table: Table) -> Any:
     """An insert that leaves a row alone that is there already."""

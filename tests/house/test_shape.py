@@ -169,6 +169,7 @@ ONLY_IN = {
     "litellm": ("adapters/llm", "ops/bench/"),
     "web3": ("adapters/evm",),
     "eventsourcing": ("adapters/sql/recorder.py", "ops/worker/aggregates.py", "ops/bench/"),
+    "aiohttp": ("adapters/http/", "adapters/audit/witnesses.py", "ops/witness.py"),
     "aiokafka": ("adapters/", "ops/"),
     "psycopg": ("adapters/", "ops/"),
     "alembic": ("adapters/sql/", "migrations/"),
