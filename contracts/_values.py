@@ -23,7 +23,8 @@ from pydantic_core import CoreSchema, core_schema
 class AtomicText(str):
     """A string with a form of its own. A subclass names its pattern; pydantic checks it at the door.
 
-    Calling the class does not check: what comes from our own signed records has been checked once.
+    Calling the class does not check: what comes from our own signed records has been checked once. In a union it stands
+    last: pydantic would write whatever else the field holds as text, by the first member that can.
     """
 
     pattern: ClassVar[str] = r"^[\x20-\x7e]+$"

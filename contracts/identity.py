@@ -46,7 +46,7 @@ class ProposeKey(Command, role="identity.registrar", stream="identity/key"):
 
     key: Did
     roles: Roles
-    held_by: Label | Sealed
+    held_by: Sealed | Label
     """Whose it is: sealed where that is a person, so that it can be erased; in clear where it is a service."""
     not_after: Timestamp
     proof: Proof
@@ -92,7 +92,7 @@ class Founded(Event):
 class KeyProposed(Event):
     key: Did
     roles: Roles
-    held_by: Label | Sealed
+    held_by: Sealed | Label
     not_after: Timestamp
     proof: Proof
     proposal: Digest

@@ -18,14 +18,21 @@ class NotAccepted(RuntimeError):
     """A command that had to be accepted was refused, or no outcome came. The message says which and why."""
 
 
+class NoSuchKey(LookupError):
+    """This machine has no key of that name."""
+
+
 class Asking:
     """Asks in the name of a key, and takes no for an error."""
 
     def __init__(self, deployment: "Deployment", key: str | Path) -> None:
-        """`key` is a key's name, or its file."""
-        path = Path(key)
+        """`key` is a key's name, or its file. Raises NoSuchKey, KeyFileUnsafe."""
         self._deployment = deployment
-        self._signer: Signer = read_key(path if path.is_file() else deployment.settings.keys / f"{key}.key")
+        paths = (Path(key), deployment.settings.keys / f"{key}.key")
+        found = [path for path in paths if path.is_file()]
+        if not found:
+            raise NoSuchKey(f"no key {key} in {deployment.settings.keys}; list them with: spaceos key show")
+        self._signer: Signer = read_key(found[0])
 
     @property
     def did(self) -> str:

@@ -32,12 +32,12 @@ class Filter:
                 # A range, not LIKE: it needs no escaping and uses the index.
                 statement = statement.where(column >= begin, column < _after(begin))
         bounds = (
-            (self.actor, leaves.actor == self.actor), (self.since, leaves.time >= self.since),
-            (self.until, leaves.time < self.until), (self.first, leaves.leaf >= self.first), (self.end, leaves.leaf < self.end),
+            (self.actor, leaves.actor.__eq__), (self.since, leaves.time.__ge__), (self.until, leaves.time.__lt__),
+            (self.first, leaves.leaf.__ge__), (self.end, leaves.leaf.__lt__),
         )  # fmt: skip
-        for given, condition in bounds:
+        for given, compared in bounds:
             if given is not None:
-                statement = statement.where(condition)
+                statement = statement.where(compared(given))
         return statement.where(leaves.shard != "")
 
     def document(self) -> dict[str, Any]:

@@ -8,12 +8,13 @@ database's own free pages, is gone as well.
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unwrap
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as wrap
-from sqlalchemy import Engine, delete, insert, select, text, update
+from sqlalchemy import Engine, delete, insert, select, update
 
 from adapters.keys import KeyFileUnsafe
 from adapters.sql import reading
@@ -96,11 +97,11 @@ class Vault:
                 _overwrite(path)
 
     def _scrub(self) -> None:
-        # Deleted rows would else stay in free pages and in the write-ahead log.
+        # Deleted rows would else stay in free pages and in the write-ahead log. Neither may run in a transaction.
         if self._engine.dialect.name == "sqlite":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.execute(text("vacuum"))
-                connection.execute(text("pragma wal_checkpoint(truncate)"))
+            with closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("vacuum")
+                connection.cursor().execute("pragma wal_checkpoint(truncate)")
 
     def _masters(self) -> dict[int, Path]:
         return {int(path.stem.removeprefix("vault-")): path for path in self._folder.glob("vault-*.master")}

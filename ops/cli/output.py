@@ -52,12 +52,13 @@ def answer(document: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """A sentence that answers; may hold rich mark-up."""
-    _console(sys.stdout).print(text, highlight=False, soft_wrap=True)
+    # Without emoji: `:key:` in a DID would become a picture of a key.
+    _console(sys.stdout).print(text, highlight=False, soft_wrap=True, emoji=False)
 
 
 def hint(text: str) -> None:
     """A sentence beside the answer."""
-    _console(sys.stderr).print(text, highlight=False, soft_wrap=True)
+    _console(sys.stderr).print(text, highlight=False, soft_wrap=True, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

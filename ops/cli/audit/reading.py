@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ Type = Annotated[str | None, typer.Option(help="The beginning of the type: `iden
 Actor = Annotated[str | None, typer.Option(help="The DID that signed the command.")]
 Since = Annotated[str | None, typer.Option(help="RFC 3339 in UTC, or a day.")]
 Until = Annotated[str | None, typer.Option(help="RFC 3339 in UTC, or a day; not included.")]
+_DID = re.compile(r"did:[a-z]+:[A-Za-z0-9:]+(?=[A-Za-z0-9]{8}(/|$))")
+_TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z$")
 DEFAULT_READER = "auditor-1"
 DEFAULT_PURPOSE = "looking"
 
@@ -62,7 +65,7 @@ def query(
     elif as_csv:
         _write_csv(rows)
     else:
-        columns = ("index", "time", "type", "stream", "actor", "id")
+        columns = ("index", "time", "type", "stream", "actor")
         table(f"{len(rows)} entries", columns, [tuple(_short(row[name]) for name in columns) for row in rows])
         for row in rows if opened else ():
             for path, text in row.get("opened", {}).items():
@@ -220,8 +223,10 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
 
 
 def _short(value: Any) -> Any:
-    """A DID's last characters tell it apart; a table has no room for more."""
-    return "…" + value[-8:] if isinstance(value, str) and value.startswith("did:") else value
+    """Seconds of a time, and the last characters of a DID, tell enough: a table has no room for more."""
+    if not isinstance(value, str):
+        return value
+    return _TIME.sub(r"\1", _DID.sub("…", value))
 
 
 def register(app: typer.Typer) -> None:
