@@ -4,17 +4,17 @@ import asyncio
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ops.cli.output import NETWORK, Exit, Failure, Json, answer, fail, hint, say, table
+from ops.cli.replay import LogKey, LogUrl, Origin, Verify, told
 
 if TYPE_CHECKING:
     from adapters.parquet import Answer, Manifest, Opened
     from ops.compose import Deployment
-    from ops.export import Asked
-    from ops.export.run import Progress
+    from ops.replay.opening import Asked as Origins
 
 SHOWN_ROWS = 1_000
 
@@ -23,28 +23,33 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the e
 
 def export(
     folder: Folder,
-    begin: Annotated[str, typer.Option("--from", help="What is before it is left out.")] = "start",
-    end: Annotated[str, typer.Option("--to", help="A position: now, a time, checkpoint:N, an event's id, or a cut.")] = "now",
+    begin: Annotated[str, typer.Option("--from", help="A position; what is before it is left out.")] = "start",
+    end: Annotated[str, typer.Option("--to", help="now, a time, checkpoint:N, an event's id, or a cut.")] = "now",
     types: Annotated[list[str] | None, typer.Option(help="A type of event, or a context; may be repeated.")] = None,
     values: Annotated[bool, typer.Option("--values", help="The records' bytes too: the audit log's leaves follow.")] = False,
-    source: Annotated[Literal["kafka", "log"], typer.Option(help="Read the topics, or the audit log.")] = "kafka",
-    verify: Annotated[bool, typer.Option("--verify", help="Verify every record's signature.")] = False,
+    verify: Verify = False,
+    source: Origin = "kafka",
+    log: LogUrl = None,
+    log_key: LogKey = None,
     as_json: Json = False,
 ) -> None:
     """Write the log's events to Parquet files, their chain checked. Nobody's position in a topic changes."""
     from adapters.garbage import collect_rarely
     from adapters.parquet import FolderTaken
-    from adapters.replay import BadPosition, RangeMissing
+    from adapters.parquet.manifest import NotExportable
     from ops.compose import deployment
+    from ops.export import NoSuchType
+    from ops.replay.opening import Asked
 
     collect_rarely()
+    wanted = _Wanted(folder, begin, end, types, values)
     try:
-        asked = _asked(deployment(), begin, end, types, values, verify)
-        manifest = asyncio.run(_export(deployment(), asked, folder, source, quiet=as_json))
-    except (BadPosition, LookupError, FolderTaken, ValueError) as error:
-        if isinstance(error, RangeMissing):
-            raise Failure(str(error)) from None
-        raise Failure(str(error), "spaceos export --help", exit_code=Exit.USAGE) from None
+        with told():
+            manifest = asyncio.run(_export(deployment(), Asked(source, log, verify, log_key), wanted, quiet=as_json))
+    except (FolderTaken, NoSuchType, ValueError) as error:
+        raise Failure(str(error), exit_code=Exit.USAGE) from None
+    except NotExportable as error:
+        raise Failure(str(error), "somebody else publishes there; --verify says who") from None
     _told(folder, manifest, as_json)
 
 
@@ -85,47 +90,39 @@ def register(app: typer.Typer) -> None:
 # Export
 
 
-def _asked(found: "Deployment", begin: str, end: str, words: list[str] | None, values: bool, verify: bool) -> "Asked":
-    from adapters.replay import parse_position
-    from ops.export import Asked
-    from ops.export.run import event_types
-
-    types = event_types(words) if words else None
-    contexts = {name.partition(".")[0] for name in types} if types else found.contexts()
-    writers = found.genesis.writers()
-    return Asked(
-        found.network, sorted(f"{context}.events" for context in contexts), parse_position(begin), parse_position(end), types,
-        values, (lambda did, value, signature: did in writers and found.verify(did, value, signature)) if verify else None,
-    )  # fmt: skip
+class _Wanted(NamedTuple):
+    folder: Path
+    begin: str
+    end: str
+    types: list[str] | None
+    values: bool
 
 
-async def _export(found: "Deployment", asked: "Asked", folder: Path, source: str, *, quiet: bool) -> "Manifest":
+async def _export(found: "Deployment", origin: "Origins", wanted: _Wanted, *, quiet: bool) -> "Manifest":
     from rich.console import Console
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress
 
-    from adapters.replay.kafka import kafka_source
-    from ops.export import export
+    from adapters.parquet.writing import assert_free
+    from adapters.replay import parse_position
+    from adapters.replay.resolving import resolve
+    from ops.export import Asked, event_types, export
+    from ops.replay.opening import reading_from, topics_of
 
-    log = _log(found.settings.audit)
-    with Bar(console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task(f"Exporting to {folder}", total=None)
-        progress: Progress = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731  of one line
-        if source == "kafka":
-            async with kafka_source(found.settings.kafka_client_options()) as topics:
-                return await export(asked, folder, topics, log, progress)
-        if log is None:
-            raise Failure("there is no audit log here", "without --source log the topics are read")
-        return await export(asked, folder, log, log, progress)
-
-
-def _log(url: str) -> Any:
-    """The audit log, where there is one: looking for it must not make it."""
-    from adapters.replay.logged import LogSource
-    from adapters.sql import engine_for
-
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        return None
-    return LogSource(engine_for(url))
+    # Before the log is searched for a position, which may take a while.
+    assert_free(wanted.folder)
+    types = event_types(wanted.types) if wanted.types else None
+    topics = topics_of({name.partition(".")[0] for name in types} if types else found.contexts())
+    with Progress(console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task(f"Exporting to {wanted.folder}", total=None)
+        async with reading_from(found, origin) as opened:
+            # A checkpoint where the export begins covers nothing of it; where it ends, all of it, which --verify shows.
+            begin = await resolve(parse_position(wanted.begin), opened.source, topics, opened.log)
+            end = await opened.cut(wanted.end, topics)
+            check = opened.check() if origin.verify else None
+            asked = Asked(found.network, begin, end, types, wanted.values, check)
+            return await export(
+                asked, wanted.folder, opened.source, lambda done, total: bar.update(task, completed=done, total=total)
+            )
 
 
 def _told(folder: Path, manifest: "Manifest", as_json: bool) -> None:

@@ -1,73 +1,60 @@
 """One export: read each shard between two cuts, check it, hand it to the writer."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from adapters.parquet import Manifest, Writer
 from adapters.parquet.writing import ShardWriter
 from adapters.replay import BadPosition, Cut, Source
-from adapters.replay.cuts import Position, is_before
-from adapters.replay.logged import LogSource
-from adapters.replay.resolving import resolve
-from adapters.replay.sources import Published
+from adapters.replay.cuts import is_before
+from adapters.replay.folding import Check, unchecked
 from contracts import Event, languages
 
-Verify = Callable[[str, bytes, str], bool]
-"""`(did, value, signature)`: whether one of the network's writers signed it."""
 Progress = Callable[[int, int], None]
 """`(records done, records in all)`."""
 
 
-class NotSigned(Exception):
-    """A record that no writer of the network signed. Nothing is exported."""
+class NoSuchType(LookupError):
+    """No context records events of that name."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody wants to take away."""
+    """What somebody wants to take away: every shard of `end`, from its place in `begin` on."""
 
     network: str
-    topics: Collection[str]
-    begin: Position
-    end: Position
+    begin: Cut
+    end: Cut
     types: Collection[str] | None = None
     """Of events; None is all of them. Records of other types are followed, so that the chain is whole."""
     values: bool = False
-    verify: Verify | None = None
+    check: Check | None = None
+    """More than the chain, which is always followed."""
 
 
-async def export(
-    asked: Asked,
-    folder: Path,
-    source: Source,
-    log: LogSource | None = None,
-    progress: Progress = lambda _done, _total: None,
-) -> Manifest:
-    """Write the folder. `log` knows what a checkpoint covers.
+async def export(asked: Asked, folder: Path, source: Source, progress: Progress = lambda _done, _total: None) -> Manifest:
+    """Write the folder.
 
-    Raises BadPosition, RangeMissing, ChainBroken, NotSigned, FolderTaken, and what a broker or database raises.
+    Raises BadPosition, RangeMissing, ChainBroken, FolderTaken, NotExportable, what the check raises, and what a broker or
+    database raises; then there is no folder.
     """
-    with Writer(folder, asked.network, values=asked.values, verified=asked.verify is not None) as writer:
-        begin = await resolve(asked.begin, source, asked.topics, log)
-        end = await resolve(asked.end, source, asked.topics, log)
-        if not is_before(begin, end):
-            raise BadPosition("the export would end before it begins")
-        await _Export(asked, writer, source, progress).run(begin, end)
+    if not is_before(asked.begin, asked.end):
+        raise BadPosition("the export would end before it begins")
+    with Writer(folder, asked.network, values=asked.values, verified=asked.check is not None) as writer:
+        await _Export(asked, writer, source, progress).run()
         return await asyncio.to_thread(writer.finish, asked.types)
 
 
 def event_types(words: Collection[str]) -> list[str]:
-    """The types that are meant, by their names, `inference.RouteDecided`, or a context's, `inference`. Raises LookupError."""
+    """The types that are meant, by their names, `inference.RouteDecided`, or a context's, `inference`. Raises NoSuchType."""
     known = sorted(cls.wire.type for cls in languages() if issubclass(cls, Event))
     found: set[str] = set()
     for word in words:
         meant = {name for name in known if word in (name, name.partition(".")[0])}
         if not meant:
-            raise LookupError(f"no context says {word}; there are: {', '.join(known)}")
+            raise NoSuchType(f"no context says {word}; there are: {', '.join(known)}")
         found |= meant
     return sorted(found)
 
@@ -77,15 +64,15 @@ class _Export:
 
     def __init__(self, asked: Asked, writer: Writer, source: Source, progress: Progress) -> None:
         self._asked, self._writer, self._source, self._progress = asked, writer, source, progress
-        self._done = self._total = 0
+        self._check = asked.check or unchecked
+        self._done, self._total = 0, sum(asked.end.values()) - sum(asked.begin.values())
 
-    async def run(self, begin: Cut, end: Cut) -> None:
-        self._total = sum(end.values()) - sum(begin.values())
+    async def run(self) -> None:
         making: asyncio.Task[None] | None = None
         try:
-            for shard in sorted(end):
-                found = self._writer.shard(shard, begin.get(shard, 0))
-                await self._read(found, end[shard])
+            for shard, end in sorted(self._asked.end.items()):
+                found = self._writer.shard(shard, self._asked.begin.get(shard, 0))
+                await self._read(found, end)
                 if making is not None:
                     await making
                 making = asyncio.create_task(asyncio.to_thread(found.finish))
@@ -98,20 +85,10 @@ class _Export:
         chain = found.chain
         if chain.start == end:
             return
-        # The record before tells from which hash the first one hangs.
+        # The record before `start` tells from which hash the first one hangs.
         async for piece in self._source.read(chain.shard, chain.next, end):
             for record in piece:
-                self._verify(chain.shard, record)
+                self._check(chain.shard, record)
                 found.take(record.value, record.signature, self._asked.types)
             self._done += len(piece)
             self._progress(min(self._done, self._total), self._total)
-
-    def _verify(self, shard: str, record: Published) -> None:
-        verify = self._asked.verify
-        if verify is not None and not verify(_source_of(record.value), record.value, record.signature):
-            raise NotSigned(f"{shard} {record.sequence} is signed by no writer of {self._asked.network}")
-
-
-def _source_of(value: bytes) -> str:
-    found: Mapping[str, object] = orjson.loads(value)
-    return str(found.get("source", ""))
