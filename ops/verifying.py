@@ -7,11 +7,14 @@ from sqlalchemy import Engine, select
 from adapters import keys
 from adapters.audit.checking import Finding, Progress, check_log
 from adapters.audit.comparing import compare_store, compare_topics
+from adapters.audit.log import AuditLog
 from adapters.audit.search import Filter, search
 from adapters.sql import engine_for, reading
 from adapters.sql.store import Granted, KeyAuthority, Store
 from adapters.sql.tables import authority_keys
+from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.entries import RecordEntry, read_entry
+from adapters.tlog.notes import NoteInvalid
 from commands import service_class
 from contracts import parse_event, read_event
 from ops.auditor import log_key
@@ -36,6 +39,21 @@ async def verify_live(
             yield finding
         async for finding in compare_topics(engine, deployment.settings.kafka_client_options()):
             yield finding
+
+
+def compare_kept(deployment: Deployment, engine: Engine, note: bytes) -> Iterator[Finding]:
+    """Whether the log still is what somebody kept the signed head of, and has only grown since."""
+    try:
+        kept, _ = open_checkpoint(note, log_key(deployment))
+    except NoteInvalid as error:
+        yield Finding("kept", "checkpoint", f"is no head that this log has signed: {error}")
+        return
+    log, where = AuditLog(engine), f"checkpoint {kept.size}"
+    head = log.head()
+    if head is None or head.size < kept.size:
+        yield Finding("kept", where, f"was signed, and the log has {head.size if head else 0} entries: the newest were cut off")
+    elif log.root(kept.size) != kept.root:
+        yield Finding("kept", where, "was signed with another root than the log has there now: history was rewritten")
 
 
 def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -65,8 +65,7 @@ class Ruling:
     first_version: int = 0
     refusal: RefusalReason | None = None
     permit: Permit | None = None
-    changes: list[tuple[AuthorityChange, int]] = field(default_factory=list)
-    """Authority changes with the ordinal of their event."""
+    changes_authority: bool = False
 
 
 @dataclass(slots=True)
@@ -253,7 +252,7 @@ class _Batch:
     def _note_authority(self, service: Service, chunk: Chunk, ruling: Ruling) -> None:
         for ordinal, event in enumerate(ruling.events):
             for change in service.authority(event, self._now):
-                ruling.changes.append((change, ordinal))
+                ruling.changes_authority = True
                 self._changed.add(change.key)
                 sequence = chunk.shard.next_sequence + chunk.events + ordinal
                 known = self._authority.get(change.key) or self._decider.authority_of([change.key]).get(change.key)
@@ -265,13 +264,21 @@ class _Batch:
     def _seal(self, now: datetime) -> Sealed:
         sealed = Sealed(shards=[], snapshots=self._decider.aggregates.snapshots())
         for chunk in self._chunks:
-            sealed.shards.append((chunk.shard, self._seal_chunk(chunk, rfc3339(now), sealed)))
+            sealed.shards.append((chunk.shard, self._seal_chunk(chunk, now, sealed)))
         crashpoint("command.signed")
         return sealed
 
-    def _seal_chunk(self, chunk: Chunk, time: str, sealed: Sealed) -> Shard:
+    def _changes(
+        self, stream: str, ruling: Ruling, now: datetime, places: Sequence[tuple[str, int]]
+    ) -> Iterator[tuple[AuthorityChange, str, int]]:
+        # As of the time that the record carries, so that anybody who has the log finds the same ends of roles.
+        service = self._decider.service(stream.partition("/")[0])
+        for event, (shard, sequence) in zip(ruling.events, places, strict=True):
+            yield from ((change, shard, sequence) for change in service.authority(event, now))
+
+    def _seal_chunk(self, chunk: Chunk, now: datetime, sealed: Sealed) -> Shard:
         """Number, chain and sign what one shard decided; its counter row as it will be."""
-        shard = chunk.shard
+        shard, time = chunk.shard, rfc3339(now)
         sequence, prevhash = shard.next_sequence, shard.last_hash
         name, source, sign = shard.events, self._decider.signer.did, self._decider.signer.sign
         for ruling in chunk.rulings:
@@ -295,7 +302,8 @@ class _Batch:
                 positions.append((sequence, event_name, version))
                 prevhash = hashlib.sha256(value).hexdigest()
                 sequence += 1
-            sealed.authority += [(change, name, positions[ordinal][0]) for change, ordinal in ruling.changes]
+            if ruling.changes_authority and record is not None:
+                sealed.authority += self._changes(record.subject, ruling, now, [(name, place[0]) for place in positions])
             command = self._outcome(shard, ruling, time, positions)
             if len(command.outcome) > MAX_RECORD_BYTES:
                 raise TooLarge(ruling.checked)

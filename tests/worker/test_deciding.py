@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from threading import Thread
 from typing import Any
@@ -15,12 +16,24 @@ import ops.worker.aggregates as aggregates
 from adapters.keys import verify
 from adapters.sql import tables
 from adapters.sql.store import AuthorityMoved, Fenced, IntegrityError, SnapshotRow, Store, StreamMoved
+from commands import Grant
 from commands.identity import Identity
-from contracts import MAX_RECORD_BYTES, ZERO_HASH, Digest, event_id, outcome_id
-from contracts.identity import ApproveKey, Found, IdentityCommand, IdentityEvent, RevokeKey, RotateKey, WithdrawRole, key_proof
+from contracts import MAX_RECORD_BYTES, ZERO_HASH, Digest, event_id, instant, outcome_id
+from contracts.identity import (
+    SERVICE_KEY_DAYS,
+    ApproveKey,
+    Found,
+    IdentityCommand,
+    IdentityEvent,
+    RevokeKey,
+    RotateKey,
+    WithdrawRole,
+    key_proof,
+)
 from domain import Aggregate, Refused
 from domain.identity import Key
 from tests.worker.world import (
+    FAR,
     NETWORK,
     PARTITIONS,
     Sent,
@@ -679,9 +692,6 @@ def test_the_database_itself_refuses_a_second_event_of_one_version(world: World)
 def test_a_network_is_founded_and_its_roots_register(world: World) -> None:
     """The whole way of identity.md: found, propose, approve."""
     roots = (alice.did, carol.did, someone(5).did)
-    from commands import Grant
-    from tests.worker.world import FAR
-
     world.store.plant([Grant(someone(5).did, "identity.root", "identity/", FAR)])
     found = signed(
         Found(roots=roots, quorum=2, chain_id=800_000, profile="consumer"), f"identity/network/{NETWORK}", by=someone(5)
@@ -699,3 +709,22 @@ def test_a_network_is_founded_and_its_roots_register(world: World) -> None:
 
     assert [world.refusal(sent) for sent in (found, proposal, own, second)] == [None, None, "SamePerson", None]
     assert world.types(new) == ["KeyProposed", "KeyApproved", "KeyRegistered"]
+
+
+def test_the_end_of_a_founding_role_follows_from_the_record_alone(world: World) -> None:
+    """Who has only the log must find the same authority: the end is counted from the record's time, not the decision's."""
+    roots = (alice.did, bob.did, carol.did)
+    world.store.plant([Grant(someone(5).did, "identity.root", "identity/", FAR)])
+    world.publish(
+        signed(Found(roots=roots, quorum=2, chain_id=1, profile="private"), f"identity/network/{NETWORK}", by=someone(5))
+    )
+
+    world.worker().work()
+
+    [founded] = world.events()
+    wanted = instant(founded["time"]) + timedelta(days=SERVICE_KEY_DAYS)
+    granted = [grant for root in world.store.authority(roots).values() for grant in root.grants]
+    assert {grant.not_after for grant in granted if grant.role == "identity.registrar" and grant.prefix == "identity/"} >= {
+        wanted
+    }
+    assert sum(grant.not_after == wanted for grant in granted) == len(roots)
