@@ -1,0 +1,118 @@
+"""A key is in the vault, wrapped, or it is destroyed: in the database, in copies of it, and in its masters."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from adapters.keys import KeyFileUnsafe
+from adapters.sql import engine_for
+from adapters.sql.schema import upgrade
+from adapters.vault import Destroyed, Vault
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    found = engine_for(store_url)
+    upgrade(found, "vault")
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def vault(engine: Engine, tmp_path: Path) -> Vault:
+    return Vault(engine, tmp_path / "keys")
+
+
+def test_a_person_has_one_key_for_each_class_and_year(vault: Vault) -> None:
+    first, is_new = vault.key_for("ada", "none", 2026)
+    again, is_new_again = vault.key_for("ada", "none", 2026)
+    others = {vault.key_for(*who)[0].key for who in (("ada", "kyc", 2026), ("ada", "none", 2027), ("bob", "none", 2026))}
+
+    assert (is_new, is_new_again) == (True, False)
+    assert first == again
+    assert len(others | {first.key}) == 4
+    assert len(vault.open(first.key)) == 32
+    assert len(vault.keys_of("ada")) == 3
+
+
+def test_a_destroyed_key_is_gone_and_the_others_open_as_before(vault: Vault) -> None:
+    ada, bob = vault.key_for("ada", "none", 2026)[0], vault.key_for("bob", "none", 2026)[0]
+    secret = vault.open(bob.key)
+
+    vault.destroy([ada.key])
+    vault.destroy([ada.key])
+
+    with pytest.raises(Destroyed):
+        vault.open(ada.key)
+    assert vault.open(bob.key) == secret
+    assert vault.keys_of("ada") == []
+
+
+def test_a_person_who_comes_back_has_a_new_key(vault: Vault) -> None:
+    before = vault.key_for("ada", "none", 2026)[0]
+    vault.destroy([before.key])
+
+    assert vault.key_for("ada", "none", 2026)[0].key != before.key
+
+
+def test_the_master_that_could_open_an_older_copy_is_gone(engine: Engine, tmp_path: Path) -> None:
+    """A backup of the database still holds the wrapped key: it must be of no use."""
+    vault = Vault(engine, tmp_path / "keys")
+    key = vault.key_for("ada", "none", 2026)[0].key
+    with engine.begin() as connection:
+        backup = connection.execute(text("select * from vault_sealing_keys")).all()
+
+    vault.destroy([key])
+    with engine.begin() as connection:
+        connection.execute(
+            text("insert into vault_sealing_keys values (:key, :person, :retention_class, :year, :master, :wrapped)"),
+            [row._asdict() for row in backup],
+        )
+
+    with pytest.raises(FileNotFoundError):
+        vault.open(key)
+    assert len(list((tmp_path / "keys").iterdir())) == 1
+
+
+def test_nothing_of_a_destroyed_key_or_its_person_is_left_in_the_file(tmp_path: Path) -> None:
+    """Deleted rows stay in SQLite's free pages and in its write-ahead log, unless somebody sees to it."""
+    found = engine_for(f"sqlite:///{tmp_path}/vault.db")
+    upgrade(found, "vault")
+    vault = Vault(found, tmp_path / "keys")
+    key = vault.key_for("ada.lovelace@example", "none", 2026)[0].key
+    with sqlite3.connect(tmp_path / "vault.db") as reading:
+        [wrapped] = reading.execute("select wrapped from vault_sealing_keys").fetchone()
+
+    vault.destroy([key])
+
+    left = b"".join(path.read_bytes() for path in tmp_path.glob("vault.db*"))
+    assert wrapped not in left
+    assert b"lovelace" not in left
+    found.dispose()
+
+
+def test_a_rotation_that_was_interrupted_is_finished_by_the_next(engine: Engine, tmp_path: Path) -> None:
+    """Made a new master, and died before anything was wrapped under it."""
+    vault = Vault(engine, tmp_path / "keys")
+    ada, bob = vault.key_for("ada", "none", 2026)[0], vault.key_for("bob", "none", 2026)[0]
+    secret = vault.open(bob.key)
+    vault._make_master(2)
+
+    again = Vault(engine, tmp_path / "keys")
+    again.destroy([ada.key])
+
+    assert again.open(bob.key) == secret
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["vault-3.master"]
+
+
+def test_a_master_that_others_may_read_is_not_used(engine: Engine, tmp_path: Path) -> None:
+    vault = Vault(engine, tmp_path / "keys")
+    key = vault.key_for("ada", "none", 2026)[0].key
+    for path in (tmp_path / "keys").iterdir():
+        path.chmod(0o644)
+
+    with pytest.raises(KeyFileUnsafe):
+        vault.open(key)
