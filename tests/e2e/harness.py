@@ -286,6 +286,35 @@ class Deployment:
         assert found["ok"] == (said.returncode == 0)
         return found
 
+    @property
+    def audit_url(self) -> str:
+        return f"sqlite:///{self.home}/audit.db" if self.store.startswith("sqlite") else self.store
+
+    def audited(self) -> bool:
+        """Every event of the store is in the audit log, and its head is signed."""
+        try:
+            events = {
+                f"{row['context']}.events/{row['partition']}": row["next_sequence"] for row in self.rows("select * from shards")
+            }
+            log = {row["shard"]: row["next"] for row in self.rows("select * from audit_shards", self.audit_url)}
+            [head] = self.rows(
+                "select size, (select max(size) from audit_checkpoints) as signed from audit_head", self.audit_url
+            )
+        except (sqlite3.Error, psycopg.Error, ValueError):
+            return False
+        return all(log.get(shard, 0) == wanted for shard, wanted in events.items()) and head["size"] == head["signed"]
+
+    def audit(self) -> dict[str, Any]:
+        """What `spaceos audit verify` says, once everything is in the log."""
+        until(self.audited, "the audit log is whole")
+        said = subprocess.run(
+            [sys.executable, "-m", "ops.cli", "audit", "verify", "--json"],
+            cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert said.returncode in (0, 1), said.stdout + said.stderr
+        found: dict[str, Any] = json.loads(said.stdout)
+        return found
+
     def _state(self, readers: Sequence[str]) -> str:
         return f"readers {', '.join(readers) or 'none'}; logs in {self.logs}"
 

@@ -13,7 +13,9 @@ from tests.e2e.harness import LONG, Deployment, Kept, Running, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PARTS = {"command": ("worker", "--slot", "1"), "relay": ("relay",), "project": ("projector", "key_registry")}
+PARTS = {
+    "command": ("worker", "--slot", "1"), "relay": ("relay",), "project": ("projector", "key_registry"), "audit": ("auditor",),
+}  # fmt: skip
 """Who passes the places of that name."""
 READERS = ["key_registry"]
 
@@ -34,7 +36,9 @@ def test_a_process_that_dies_at_any_place_takes_nothing_with_it(deployment: Depl
     client.signal(signal.SIGTERM)
     deployment.finish(client)
     verdict = deployment.judge(READERS)
+    audited = deployment.audit()
 
+    assert audited == {"verified": True, "entries": audited["entries"], "findings": []}
     assert {name: process.codes for name, process in kept.items()} == {n: [-signal.SIGKILL] * len(lives[n]) for n in lives}
     assert verdict["ok"], verdict
     assert verdict["accepted"] > 100
@@ -56,9 +60,11 @@ def test_killing_whatever_runs_changes_nothing(deployment: Deployment, seed: int
     deployment.finish(client)
 
     verdict = deployment.judge(READERS)
+    audited = deployment.audit()
 
-    print(f"{kills} kills, {verdict}")
+    print(f"{kills} kills, {verdict}, {audited}")
     assert verdict["ok"], verdict
+    assert audited["verified"], audited
     assert up.stop() == 0
 
 

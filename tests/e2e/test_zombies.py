@@ -14,7 +14,10 @@ from tests.e2e.harness import LONG, Deployment, Running, until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 READERS = ["key_registry"]
-PARTS = {"worker": ("worker", "--slot"), "relay": ("relay",), "projector": ("projector", "key_registry")}
+PARTS = {
+    "worker": ("worker", "--slot"), "relay": ("relay",), "projector": ("projector", "key_registry"), "auditor": ("auditor",),
+}  # fmt: skip
+HOLD_THE_LOCK = {"command.before_commit", "project.half", "audit.begun", "audit.half"}
 ASLEEP_SECONDS = 20 if LONG else 3
 CASES = [
     ("worker", "command.before_commit:4"),
@@ -22,6 +25,8 @@ CASES = [
     ("relay", "relay.read:4"),
     ("relay", "relay.half_sent:4"),
     ("projector", "project.half:3"),
+    ("auditor", "audit.begun:3"),
+    ("auditor", "audit.half:3"),
 ]
 
 
@@ -41,7 +46,7 @@ def test_a_sleeper_that_wakes_after_its_successor_changes_nothing(
     client = deployment.client(seed, "--count", "1000000", "--rate", "150", "--patience", "15", begin=True)
     until(sleeper.is_stopped, f"suspension at {place}")
     successor = begin(deployment, part, "2")
-    holds_the_lock = deployment.store.startswith("sqlite") and place.split(":")[0] in {"command.before_commit", "project.half"}
+    holds_the_lock = deployment.store.startswith("sqlite") and place.split(":")[0] in HOLD_THE_LOCK
     if holds_the_lock:
         time.sleep(ASLEEP_SECONDS)
     else:
@@ -52,16 +57,18 @@ def test_a_sleeper_that_wakes_after_its_successor_changes_nothing(
     time.sleep(2)
     client.signal(signal.SIGTERM)
     deployment.finish(client, 180)
-    if not sleeper.ended and part == "projector":
+    if not sleeper.ended and part in {"projector", "auditor"}:
         sleeper.stop()
     if successor.ended and not sleeper.ended:
         # Whoever finds the lock held, or itself superseded, ends with a reason; a supervisor starts it again.
         successor = begin(deployment, part, "2")
 
     verdict = deployment.judge(READERS, 120)
+    audited = deployment.audit()
 
-    print(verdict)
+    print(verdict, audited)
     assert verdict["ok"], verdict
+    assert audited["verified"], audited
 
 
 def done(deployment: Deployment, part: str) -> int:
@@ -70,6 +77,7 @@ def done(deployment: Deployment, part: str) -> int:
         "worker": ("select sum(next_outcome) as n from shards", deployment.store),
         "relay": ("select sum(next_event + next_outcome) as n from relays", deployment.store),
         "projector": ("select sum(next) as n from positions", deployment.views),
+        "auditor": ("select size as n from audit_head", deployment.audit_url),
     }
     return deployment.count(*statements[part])
 

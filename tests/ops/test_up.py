@@ -25,7 +25,7 @@ from ops.local.processes import free_port
 from ops.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-PARTS = ("worker-1", "relay", "projectors")
+PARTS = ("worker-1", "relay", "projectors", "auditor")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 
