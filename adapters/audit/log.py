@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from adapters.audit import tables
 from adapters.sql import reading
@@ -84,6 +84,18 @@ class AuditLog:
         if row is None or row.size <= covering:
             raise NotInLog(f"no signed checkpoint covers entry {covering} yet")
         return row.size, row.note
+
+    def positions(self) -> dict[str, int]:
+        """Each shard's next sequence."""
+        with reading(self.engine) as connection:
+            return {row.shard: row.next for row in connection.execute(select(tables.shards.c.shard, tables.shards.c.next))}
+
+    def is_signed(self) -> bool:
+        """Whether a checkpoint covers all that there is."""
+        with reading(self.engine) as connection:
+            head = read_head(connection)
+            signed = connection.execute(select(func.max(tables.checkpoints.c.size))).scalar()
+        return head is not None and head.size == signed
 
     def prove(self, index: int) -> TlogProof:
         """That the entry is in the newest signed tree. Raises NotInLog."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.markup import escape
 from sqlalchemy import Connection, Engine, func, select
 
 from adapters.sql import engine_for, reading
@@ -98,6 +99,8 @@ def _checked(result: Result) -> None:
         ("out of order", f"{found.out_of_order:,}"),
         ("exact repeats on topics, which readers drop", f"{found.repeated_on_topics:,}"),
         ("decisions derived again from the log, with another answer", f"{len(result.differences):,} of {result.again:,}"),
+        ("entries of the audit log, each verified", f"{result.entries:,}"),
+        ("of these not as they were written", f"{len(result.findings):,}"),
         ("processes restarted", f"{result.restarts:,}"),
     ]
     table("Counted from store, topics and views", ("what", ""), rows)
@@ -105,5 +108,9 @@ def _checked(result: Result) -> None:
         say(f"[bold red]✗[/] {problem}")
     for difference in result.differences[:5]:
         say(f"[bold red]✗[/] {difference.router} decided {difference.request} otherwise than its table says")
+    for finding in result.findings[:5]:
+        say(f"[bold red]✗[/] audit log, {finding.check}: {finding.where} {finding.text}")
     if result.is_ok:
         say("[bold green]✓[/] Every accepted command has exactly its events, in order, on the topic and in every view.")
+        say("[bold green]✓[/] The audit log holds each of them; its signed head, to be kept by whoever does not trust us:\n")
+        say(escape(result.checkpoint))

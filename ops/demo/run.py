@@ -13,11 +13,15 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from sqlalchemy import Engine, select
 
+from adapters.audit.checking import Finding
+from adapters.audit.log import AuditLog
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.commands import SignedCommand
 from adapters.sql import engine_for, reading
+from adapters.sql.tables import shards as store_shards
 from contracts import parse_event, read_event
 from contracts.inference import RouteDecided
+from ops.auditor import open_audit
 from ops.compose import Deployment
 from ops.demo.client import Client, client_for
 from ops.demo.router import CONTEXTS, Router
@@ -27,6 +31,7 @@ from ops.demo.trace import Arrival, arrivals
 from ops.fleet import CATALOGUE, Machine, fleet
 from ops.serve import parts_of
 from ops.supervisor import Happening, Supervisor
+from ops.verifying import verify_live
 from projections.inference import decisions
 from streams import Projection
 from streams.inference import Difference, Shards, decide_again
@@ -66,6 +71,10 @@ class Result:
     """Decisions that were derived again from the log."""
     restarts: int = 0
     tally: Tally = field(default_factory=Tally)
+    entries: int = 0
+    """Of the audit log, all verified: signatures, chains, seals, tree, and byte for byte against store and topics."""
+    checkpoint: str = ""
+    findings: list[Finding] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Of the latencies from command to view, in milliseconds."""
@@ -75,7 +84,7 @@ class Result:
 
     @property
     def is_ok(self) -> bool:
-        return self.tally.is_ok and not self.differences
+        return self.tally.is_ok and not self.differences and not self.findings
 
     def document(self) -> dict[str, Any]:
         """The last line with --json."""
@@ -89,6 +98,7 @@ class Result:
             "lost": found.lost,
             "duplicated": found.duplicated,
             "out_of_order": found.out_of_order,
+            "audit": {"entries": self.entries, "findings": len(self.findings), "checkpoint": self.checkpoint},
             "commands_per_second": round(self.requests / self.seconds, 1) if self.seconds else 0.0,
             "latency_ms": {"p50": round(self.percentile(0.5), 1), "p99": round(self.percentile(0.99), 1)},
         }
@@ -262,6 +272,32 @@ class _Demo:
         advance = self._stage("Deciding again from the log", 1)
         await self._decide_again()
         advance(1)
+        await self._verify_the_audit_log()
+
+    async def _verify_the_audit_log(self) -> None:
+        engine = open_audit(self._deployment)
+        log, deadline = AuditLog(engine), time.monotonic() + CATCH_UP_SECONDS
+        while not self._is_audited(log) and time.monotonic() < deadline:  # noqa: ASYNC110  the database tells nobody
+            await asyncio.sleep(0.1)
+        advance = self._stage("Verifying the audit log", log.checkpoint()[0])
+        done = 0
+
+        def tell(entries: int, total: int) -> None:
+            nonlocal done
+            if entries - done >= 200 or entries == total:
+                advance(entries - done)
+                done = entries
+
+        self._result.findings = [found async for found in verify_live(self._deployment, engine, tell)]
+        self._result.entries, (_, self._result.checkpoint) = done, log.checkpoint()
+        engine.dispose()
+
+    def _is_audited(self, log: AuditLog) -> bool:
+        """Everything that was recorded is in the log, and its head is signed."""
+        with reading(self._store) as connection:
+            shards = connection.execute(select(store_shards)).all()
+        wanted = {f"{shard.context}.events/{shard.partition}": shard.next_sequence for shard in shards}
+        return wanted.items() <= {**dict.fromkeys(wanted, 0), **log.positions()}.items() and log.is_signed()
 
     async def _decide_again(self) -> None:
         shards: dict[str, list[Any]] = {}
