@@ -52,9 +52,9 @@ class Overview(NamedTuple):
 class Published:
     """One log and the policy that its witnesses follow. Methods read the database: from threads, any number at a time."""
 
-    def __init__(self, log: AuditLog, policy: Policy | None = None) -> None:
+    def __init__(self, log: AuditLog, policy: Policy | None = None, *, cached_bytes: int = CACHED_BYTES) -> None:
         self.log, self.policy = log, policy
-        self._kept = _Kept(CACHED_TILES, CACHED_BYTES)
+        self._kept = _Kept(CACHED_TILES, cached_bytes)
         self._signed = 0
         self._witnessed: tuple[int, str] | None = None
         self._looked_at = -LOOK_SECONDS
@@ -74,17 +74,16 @@ class Published:
         return self._kept.get(tile, self.log.tile)
 
     def proof(self, index: int, size: int | None = None) -> TlogProof:
-        """That the entry is in the head of that size, else in the newest witnessed one, else in the newest. Raises NotInLog."""
+        """That the entry is in the head of that size, else in the newest witnessed one, else in the newest.
+
+        Raises NotInLog where there is no such head, IndexError where it does not cover the entry.
+        """
         size, note = self._covering(index) if size is None else (size, self._cosigned(size))
-        if index >= size:
-            raise NotInLog(f"no entry {index} is in the tree of {size} leaves")
         return TlogProof(index, self._tree(size).inclusion(index), note)
 
     def consistency(self, old: int, new: int | None = None) -> Submission:
-        """That the tree of `old` leaves is a prefix of a signed one's. Raises NotInLog."""
+        """That the tree of `old` leaves is a prefix of a signed one's. Raises NotInLog, IndexError as `proof` does."""
         size, note = self.checkpoint() if new is None else (new, self._cosigned(new))
-        if old > size:
-            raise NotInLog(f"a tree of {size} leaves has no prefix of {old}")
         return Submission(old, self._tree(size).consistency(old), note)
 
     def witnessed(self) -> tuple[int, str]:

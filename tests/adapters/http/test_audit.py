@@ -14,9 +14,11 @@ from sqlalchemy import event
 from adapters.audit.cosignatures import Cosignature, store_cosignature
 from adapters.audit.policy import Policy
 from adapters.http import NotEntitled, audit_app, bearer
+from adapters.http.published import Published
 from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.proofs import TlogProof
 from adapters.tlog.submissions import Submission
+from adapters.tlog.tiles import Tile
 from adapters.tlog.tree import verify_consistency
 from tests.adapters.http.served import SIGNER, WITNESSES, Answer, Log, fetch, listening, log_in, policy_of
 
@@ -488,6 +490,23 @@ def test_nothing_can_be_written(site: Site) -> None:
 def test_requests_have_limits(site: Site) -> None:
     assert site.get("/tile/0/" + "x000/" * 2_000 + "000").status == 400
     assert site.get("/checkpoint", X_Long="a" * 5_000).status == 400
+
+
+def test_a_tile_is_read_once_while_there_is_room_for_it(log: Log) -> None:
+    """It never changes. The room is counted in bytes too: a bundle may be 2,000 times as long as a tile."""
+    statements: list[object] = []
+    event.listen(log.engine, "before_cursor_execute", lambda *_: statements.append(_))
+    roomy, cramped = Published(log.audit), Published(log.audit, cached_bytes=10_000)
+
+    read = []
+    for published in (roomy, cramped):
+        published.checkpoint()
+        for index in (0, 1, 0, 0, 1):
+            before = len(statements)
+            published.tile(Tile(0, index))
+            read.append(len(statements) > before)
+
+    assert read == [True, True, False, False, False, *[True, True, True, False, True]]
 
 
 def test_many_at_once_see_one_tree(site: Site) -> None:
