@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.replay.cuts import AtCheckpoint, BadPosition, Cut, parse_position
@@ -16,6 +19,7 @@ from adapters.replay.verifying import both, covered_by, signed_by
 from adapters.sql import engine_for
 from adapters.tlog.notes import NoteKey
 from contracts import uuid7
+from ops.auditor import log_key
 from ops.compose import Deployment
 
 
@@ -28,7 +32,7 @@ class Asked:
     """The URL of the audit log's database, where the settings do not say it."""
     verify: bool = False
     log_key: str | None = None
-    """The verifier key of the audit log, `<name>+<id>+<base64>`: for --verify at a checkpoint."""
+    """The verifier key of the audit log, `<name>+<id>+<base64>`, if not that of the genesis: for --verify at a checkpoint."""
 
 
 @dataclass(slots=True)
@@ -56,23 +60,20 @@ class Reading:
         signed = signed_by(found.genesis.writers(), found.network, keys.verify)
         if not self._checkpoints:
             return signed
-        if self.asked.log_key is None:
-            raise BadPosition("--verify at a checkpoint needs the log's verifier key, from somebody whom you trust: --log-key")
         assert self.log is not None
-        key = NoteKey.parse(self.asked.log_key)
+        key = NoteKey.parse(self.asked.log_key) if self.asked.log_key else log_key(found)
         return both(signed, *(covered_by(self.log, size, key) for size in sorted(self._checkpoints)))
 
 
 @asynccontextmanager
 async def reading_from(found: Deployment, asked: Asked) -> AsyncIterator[Reading]:
     """Open what was asked for. Raises BadPosition where no audit log is known and one is needed."""
-    url = asked.log or getattr(found.settings, "audit", None)
-    engine = engine_for(url) if url else None
+    engine = _engine_of(asked.log or found.settings.audit)
     log = LogSource(engine) if engine is not None else None
     try:
         if asked.source == "log":
             if log is None:
-                raise BadPosition("there is no audit log in the settings: --log URL says where its database is")
+                raise BadPosition("there is no audit log where the settings say: --log URL tells where its database is")
             yield Reading(found, asked, log, log)
             return
         async with kafka_source(found.settings.kafka_client_options()) as source:
@@ -80,6 +81,13 @@ async def reading_from(found: Deployment, asked: Asked) -> AsyncIterator[Reading
     finally:
         if engine is not None:
             engine.dispose()
+
+
+def _engine_of(url: str) -> Engine | None:
+    # Opening a SQLite file that is not there would make one.
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return None
+    return engine_for(url)
 
 
 def topics_of(contexts: Collection[str]) -> list[str]:

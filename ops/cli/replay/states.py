@@ -1,34 +1,17 @@
-"""`spaceos replay`: what was true then, what has changed since and why, and what would have been true otherwise."""
+"""`spaceos replay state | diff | why`: what was true then, and what made it so."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.output import CARE, Exit, Failure, Json, answer, say, table, working
+from ops.cli.output import Failure, Json, answer, say, table
+from ops.cli.replay.asking import At, From, Limit, LogKey, LogUrl, Origin, Projected, To, Verify, read
 
 if TYPE_CHECKING:
     from adapters.replay.changes import Change, Reason
-    from ops.replay.opening import Reading
-
-T = TypeVar("T")
-
-replay = typer.Typer(no_args_is_help=True, help="What was true then, what has changed since, what would have been otherwise.")
-
-At = Annotated[str, typer.Option("--at", help="now, a time, checkpoint:N, an event's id, or shard=next,shard=next.")]
-From = Annotated[str, typer.Option("--from", help="A position, as for --at; `start` is before the first record.")]
-To = Annotated[str, typer.Option("--to", help="A later position.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Every signature, and at a checkpoint that it covers each record.")]
-Origin = Annotated[Literal["kafka", "log"], typer.Option("--source", help="Kafka's topics, or the audit log's entries.")]
-LogUrl = Annotated[str | None, typer.Option("--log", help="The audit log's database, if the settings do not say it.")]
-LogKey = Annotated[str | None, typer.Option("--log-key", help="The audit log's verifier key, for --verify at a checkpoint.")]
-Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="So many rows of each table at most.")]
-Projected = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 
 
-@replay.command()
 def state(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A projection, or a stream: providers/provider/did:key:…")],
     at: At = "now",
@@ -47,12 +30,12 @@ def state(
 
     found = deployment()
     if "/" in name:
-        cut, fields = _read(source, log, log_key, verify, lambda opened: stream_at(opened, name, at))
+        cut, fields = read(source, log, log_key, verify, lambda opened: stream_at(opened, name, at))
         answer({"stream": name, "cut": dict(cut), **({"state": fields} if as_json else fields)})
         return
     projection = found.projection(name)
     engine = open_engine(found.settings.views, "views") if beside else None
-    then = _read(source, log, log_key, verify, lambda opened: state_at(opened, projection, at, limit, engine))
+    then = read(source, log, log_key, verify, lambda opened: state_at(opened, projection, at, limit, engine))
     if as_json:
         tables = {each.name: {"rows": each.rows, "total": each.total} for each in then.tables}
         answer(
@@ -68,7 +51,6 @@ def state(
         say(f"[yellow]parked[/] {stream.stream} from {stream.shard} {stream.sequence}: {stream.reason}")
 
 
-@replay.command()
 def diff(
     name: Projected,
     first: From,
@@ -86,7 +68,7 @@ def diff(
     from ops.replay.states import difference_between
 
     projection = deployment().projection(name)
-    found = _read(source, log, log_key, verify, lambda opened: difference_between(opened, projection, first, second))
+    found = read(source, log, log_key, verify, lambda opened: difference_between(opened, projection, first, second))
     if as_json:
         answer(
             {"projection": name, "from": dict(found.first), "to": dict(found.second), "events": found.events,
@@ -105,7 +87,6 @@ def diff(
     say(f"{len(found.changes):,} rows differ after {found.events:,} events")
 
 
-@replay.command()
 def why(
     name: Projected,
     key: Annotated[list[str], typer.Argument(metavar="KEY…", help="The row's primary key, or the first parts of it.")],
@@ -122,7 +103,7 @@ def why(
     from ops.replay.states import reasons_of
 
     projection = deployment().projection(name)
-    found = _read(source, log, log_key, verify, lambda opened: reasons_of(opened, projection, key, at, of))
+    found = read(source, log, log_key, verify, lambda opened: reasons_of(opened, projection, key, at, of))
     if as_json:
         answer({"projection": name, "key": key, "events": [_reason(reason) for reason in found]})
     elif found:
@@ -134,50 +115,6 @@ def why(
         table(f"Why {name} shows {' '.join(key)}", columns, rows)
     if not found:
         raise Failure(f"no event made a row {' '.join(key)} of {name}", f"its keys begin with: {_keys_of(projection)}")
-
-
-# Asking
-
-
-def _read(
-    source: Literal["kafka", "log"],
-    log: str | None,
-    log_key: str | None,
-    verify: bool,
-    ask: "Callable[[Reading], Coroutine[Any, Any, T]]",
-) -> T:
-    """Open, ask, close; what an analyst may have got wrong becomes a sentence."""
-    from ops.compose import deployment
-    from ops.replay.opening import Asked, reading_from
-
-    async def run() -> T:
-        async with reading_from(deployment(), Asked(source, log, verify, log_key)) as opened:
-            return await ask(opened)
-
-    with told(), working("Reading the log…"):
-        return asyncio.run(run())
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Errors of the asker, and of the log, as what they are."""
-    from adapters.replay.cuts import BadPosition
-    from adapters.replay.sources import RangeMissing
-    from adapters.replay.streams import NoSuchStream
-    from adapters.replay.verifying import NotGenuine
-    from adapters.views import ChainBroken
-
-    try:
-        yield
-    except (BadPosition, NoSuchStream) as error:
-        raise Failure(str(error), exit_code=Exit.USAGE) from None
-    except RangeMissing as error:
-        raise Failure(str(error), "nothing was concluded from what is missing") from None
-    except (NotGenuine, ChainBroken) as error:
-        raise Failure(str(error), "do not rely on this log before you know who wrote there") from None
-
-
-# Showing
 
 
 def _change(change: "Change") -> dict[str, Any]:
@@ -214,5 +151,6 @@ def _keys_of(projection: Any) -> str:
     return "; ".join(f"{found.name} {' '.join(columns)}" for found, columns in projection.primary_keys())
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(replay, name="replay", rich_help_panel=CARE)
+def register(replay: typer.Typer) -> None:
+    for command in (state, diff, why):
+        replay.command()(command)

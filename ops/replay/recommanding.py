@@ -1,0 +1,237 @@
+"""Recommand: recorded commands into fresh aggregates in memory, in the order in which they were decided.
+
+What the door refused (a signature, a role, an expiry) is passed over: no rule of the context decided it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+
+from adapters.keys import verify
+from adapters.replay.cuts import BadPosition, Cut
+from adapters.replay.raw import RawRecord, whole_topic
+from adapters.replay.sources import RangeMissing
+from adapters.replay.watching import Cause
+from commands import Asked, service_class
+from contracts import CommandRecord, Event, command_class, instant, parse_command, parse_event, read_event
+from domain import Aggregate, Refused
+from ops.replay.evidence import Evidence
+from ops.replay.verdict import Decision, Verdict, compared
+
+A = TypeVar("A", bound=Aggregate[Any])
+World = Callable[[], AbstractContextManager[None]]
+"""Within it the rules have the parameters that are tried."""
+
+# The worker's own words for what is no rule's fault.
+_OURS = frozenset({"Poison", "TooLarge"})
+
+
+async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
+    """Decide the window's commands again, under the recorded parameters and under those of the world.
+
+    Raises RangeMissing where a command is no longer in its topic: they are kept for a week.
+    """
+    if evidence.client is None:
+        raise BadPosition("commands and outcomes are in Kafka only, not in the audit log: --source kafka")
+    outcomes = await _outcomes(evidence, context)
+    asked = [outcome for outcome in outcomes if outcome.is_by_rule]
+    commands = await _commands(evidence, context, asked)
+    events = dict(await _events(evidence, context))
+    recorded = [_recorded(outcome, events) for outcome in asked]
+    again = list(_World(context, evidence.start, events).decide(asked, commands))
+    with world():
+        tried = list(_World(context, evidence.start, events).decide(asked, commands))
+    verdict = compared(recorded, tried, again)
+    for outcome in outcomes:
+        if not outcome.is_by_rule:
+            verdict.passed_over[outcome.refusal] = verdict.passed_over.get(outcome.refusal, 0) + 1
+    return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one command. `number` is its place among the outcomes of its partition, the order of deciding."""
+
+    shard: str
+    number: int
+    document: Mapping[str, Any]
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.document["data"]
+        return found
+
+    @property
+    def refusal(self) -> str:
+        """Its name; empty for an acceptance."""
+        return str(self.data["refusal"]["name"]) if "refusal" in self.data else ""
+
+    @property
+    def is_by_rule(self) -> bool:
+        """An acceptance, or a refusal of a command that was permitted: a permit names the event that gave the role."""
+        return bool(self.data["authority"]) and self.refusal not in _OURS
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.document["causationid"], self.document["actor"]
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        return [(event["shard"], event["sequence"]) for event in self.data.get("events", ())]
+
+    @property
+    def order(self) -> tuple[str, str, int]:
+        """By time, then as each shard decided: a stream lives in one shard, and refusals have no version of their own."""
+        return self.data["time"], self.shard, self.number
+
+    def cause(self) -> Cause:
+        document = self.document
+        return Cause(
+            document["id"], document["type"], self.shard, self.number, self.data["time"], document["actor"], document["subject"]
+        )
+
+
+async def _outcomes(evidence: Evidence, context: str) -> list[_Outcome]:
+    """Of the window: those whose events lie in it, and refusals that were decided between such."""
+    assert evidence.client is not None
+    found: list[_Outcome] = []
+    for partition, records in (await whole_topic(evidence.client, f"{context}.outcomes")).items():
+        shard, hashed = f"{context}.events/{partition}", hashlib.sha256()
+        start, end = evidence.start.get(shard, 0), evidence.end.get(shard, 0)
+        reached = 0
+        for outcome in _in_order(records):
+            places = outcome.places
+            if places and places[0][1] >= end:
+                break
+            if (places and places[0][1] >= start) or (not places and reached >= start):
+                found.append(outcome)
+            reached = places[-1][1] + 1 if places else reached
+            hashed.update(orjson.dumps(outcome.document["id"]))
+        evidence.saw(f"{context}.outcomes/{partition}", hashed.hexdigest())
+    return sorted(found, key=lambda outcome: outcome.order)
+
+
+def _in_order(records: Sequence[RawRecord]) -> Iterator[_Outcome]:
+    """Each once: an outcome is repeated when its command returns."""
+    known: dict[int, _Outcome] = {}
+    for record in records:
+        document = orjson.loads(record.value)
+        known.setdefault(int(document["sequence"]), _Outcome(document["shard"], int(document["sequence"]), document))
+    for number in range(len(known)):
+        if number not in known:
+            raise RangeMissing(f"outcome {number} is not in its topic, though later ones are: it was deleted or compacted")
+        yield known[number]
+
+
+async def _commands(evidence: Evidence, context: str, asked: Sequence[_Outcome]) -> dict[tuple[str, str], CommandRecord]:
+    assert evidence.client is not None
+    wanted = {outcome.identity: outcome.data["commandhash"] for outcome in asked}
+    found: dict[tuple[str, str], CommandRecord] = {}
+    for records in (await whole_topic(evidence.client, f"{context}.commands")).values():
+        for raw in records:
+            record = _parsed(raw)
+            if record is not None and wanted.get((record.id, record.source)) == record.hash:
+                found[record.id, record.source] = record
+    if missing := wanted.keys() - found.keys():
+        raise RangeMissing(
+            f"{len(missing)} of {len(wanted)} commands are no longer in {context}.commands, among them {min(missing)[0]}; "
+            "choose a later --from"
+        )
+    return found
+
+
+def _parsed(raw: RawRecord) -> CommandRecord | None:
+    try:
+        return parse_command(raw.value, raw.key, raw.headers)
+    except ValueError:
+        return None
+
+
+async def _events(evidence: Evidence, context: str) -> Iterator[tuple[tuple[str, int], bytes]]:
+    shards = await evidence.collected([context])
+    return (((shard, n), value) for shard, values in shards.values.items() for n, value in enumerate(values))
+
+
+def _recorded(outcome: _Outcome, events: Mapping[tuple[str, int], bytes]) -> Decision:
+    said = [read_event(parse_event(events[place]).document) for place in outcome.places if place in events]
+    return _decision(outcome, said, outcome.refusal)
+
+
+def _decision(outcome: _Outcome, events: Sequence[Event], refusal: str) -> Decision:
+    command, actor = outcome.identity
+    said = f"refused: {refusal}" if refusal else f"accepted: {_told(events)}"
+    return Decision(command, said, outcome.cause(), not refusal, {actor: {"refused" if refusal else "accepted": 1}})
+
+
+def _told(events: Sequence[Event]) -> str:
+    """The events by name, and what they say by its digest."""
+    if not events:
+        return "nothing new"
+    digest = hashlib.sha256(b"\n".join(event.json_bytes() for event in events)).hexdigest()[:12]
+    return f"{', '.join(event.wire.type for event in events)} ({digest})"
+
+
+@dataclass
+class _World:
+    """A context's aggregates in memory: as recorded before the window, as decided in it."""
+
+    context: str
+    start: Cut
+    events: Mapping[tuple[str, int], bytes]
+    _streams: dict[str, list[Event]] = field(default_factory=dict)
+    _held: dict[str, Aggregate[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for (shard, sequence), value in sorted(self.events.items()):
+            if sequence < self.start.get(shard, 0):
+                record = parse_event(value)
+                self._streams.setdefault(record.subject, []).append(read_event(record.document))
+        self._service = service_class(self.context)(self, verify)
+
+    def load(self, kind: type[A], stream: str) -> A:
+        """As `commands.Streams`."""
+        found = self._held.get(stream)
+        if found is None:
+            found = self._held[stream] = kind(stream)
+            for event in self._streams.get(stream, ()):
+                found.replay(event)
+        if not isinstance(found, kind):
+            raise TypeError(f"{stream} is a {type(found).__name__}, not a {kind.__name__}")
+        return found
+
+    def decide(self, asked: Sequence[_Outcome], commands: Mapping[tuple[str, str], CommandRecord]) -> Iterator[Decision]:
+        for outcome in asked:
+            record = commands[outcome.identity]
+            refusal, events = "", list[Event]()
+            try:
+                command = command_class(record.type).read(record.data)
+                addressed = self._service.decide(command, Asked(record, instant(outcome.data["time"])))
+                events = self._take(addressed)
+            except Refused as refused:
+                refusal = type(refused).__name__
+                self._undo(self._service.addressed)
+            except Exception as error:
+                # As the worker: a command at which deciding fails is refused, and those after it are decided.
+                refusal = f"Poison, {type(error).__name__}"
+                self._forget(self._service.addressed)
+            yield _decision(outcome, events, refusal)
+
+    def _take(self, addressed: Aggregate[Any] | None) -> list[Event]:
+        if addressed is None:
+            return []
+        events, addressed.pending = addressed.pending, []
+        self._streams.setdefault(addressed.stream, []).extend(events)
+        return events
+
+    def _undo(self, addressed: Aggregate[Any] | None) -> None:
+        """A refusal after something was recorded: it never was."""
+        if addressed is not None and addressed.pending:
+            self._forget(addressed)
+
+    def _forget(self, addressed: Aggregate[Any] | None) -> None:
+        if addressed is not None:
+            self._held.pop(addressed.stream, None)
