@@ -76,6 +76,15 @@ class AuditLog:
             raise NotInLog(f"no event {event} is in the log")
         return int(found)
 
+    def event_at(self, index: int) -> str:
+        """The id of the event in that entry. Raises NotInLog, also where the entry is a seal."""
+        where = (tables.leaves.c.leaf == index) & (tables.leaves.c.shard != "")
+        with reading(self.engine) as connection:
+            found = connection.execute(select(tables.leaves.c.event).where(where)).scalar()
+        if found is None:
+            raise NotInLog(f"entry {index} holds no event")
+        return str(found)
+
     def checkpoint(self, covering: int = 0) -> tuple[int, str]:
         """The newest signed head, of more leaves than `covering`: its size and its note. Raises NotInLog."""
         statement = select(tables.checkpoints.c.size, tables.checkpoints.c.note).order_by(tables.checkpoints.c.size.desc())

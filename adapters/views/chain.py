@@ -1,6 +1,6 @@
 """A shard's records in their order: repeats are dropped, a gap ends the chunk, a broken chain ends the reader."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Protocol
@@ -45,7 +45,12 @@ class Stretch:
     gap: int | None = None
 
 
-def follow(shard: str, position: Position, records: Iterable[Delivered], until: int | None = None) -> Stretch:
+Read = Callable[[Mapping[str, Any]], Event | None]
+
+
+def follow(
+    shard: str, position: Position, records: Iterable[Delivered], until: int | None = None, read: Read = read_event
+) -> Stretch:
     """The records that continue a position, chain verified and read, those below `until`. Raises ChainBroken."""
     facts: list[Fact] = []
     expected, last_hash, time, offset = position.next, position.last_hash, position.last_time, position.offset
@@ -72,7 +77,7 @@ def follow(shard: str, position: Position, records: Iterable[Delivered], until: 
             raise ChainBroken(_not_continued(shard, delivered.offset, document, last_hash))
         record = Record(value, document)
         try:
-            facts.append(Fact(record, sequence, delivered.offset, read_event(document)))
+            facts.append(Fact(record, sequence, delivered.offset, read(document)))
         except Exception as error:
             # Whatever an unreadable event raises parks its stream.
             facts.append(Fact(record, sequence, delivered.offset, None, error))

@@ -2,7 +2,7 @@
 
 import typer
 
-from ops.cli.audit import deciding, reading, verifying
+from ops.cli.audit import deciding, proving, reading, verifying
 from ops.cli.output import AUDIT
 
 audit = typer.Typer(no_args_is_help=True, help="The audit log: look, prove, export, verify; hold and erase.")
@@ -10,6 +10,7 @@ audit = typer.Typer(no_args_is_help=True, help="The audit log: look, prove, expo
 
 def register(app: typer.Typer) -> None:
     reading.register(audit)
+    proving.register(audit)
     verifying.register(audit)
     deciding.register(audit)
     app.add_typer(audit, name="audit", rich_help_panel=AUDIT)

@@ -18,9 +18,7 @@ SHOWN = 20
 
 
 def verify(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[PACK|URL]", help="A pack, a bundle, a log.")
-    ] = None,
+    what: Annotated[str | None, typer.Argument(metavar="[PACK|URL]", help="A pack, a bundle, a log.")] = None,
     policy: Annotated[Path | None, typer.Option(help="The auditor's policy (c2sp.org/tlog-policy).")] = None,
     genesis: Annotated[Path | None, typer.Option(help="The network's genesis.json.")] = None,
     since: Annotated[Path | None, typer.Option(help="A checkpoint that was kept: nothing before it may have changed.")] = None,
