@@ -38,17 +38,16 @@ BELOW = re.compile(r"(entries|keys|seals|proofs|commands)/(0|[1-9][0-9]{0,14})(-
 _ROLES = """identity.root Found / identity.registrar ProposeKey ApproveKey WithdrawRole RevokeKey / identity.self RotateKey
 WithdrawRole RevokeKey / providers.gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer /
 providers.process BindGpu NoteStanding SuspendOffer ReinstateOffer / providers.catalogue ListModel DelistModel /
-liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / inference.router OpenRequest StartAttempt
-EndAttempt / inference.gpu SubmitReceipt / custody.process CreateKey Shred / audit.officer PlaceHold ReleaseHold OrderErasure /
-audit.process ResumeErasure ConfirmErasure / audit.publisher PublishSchema / audit.clock ExpireRetention / audit.reader
-RecordRead RecordPack ReportTampering / audit.sequencer HaltShard ReportTampering / audit.operator ResumeShard / audit.keyholder
-AddWitness RetireWitness RotateLogKey / operations.operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive
-DeclareProfile / operations.reader ParkStream ConfirmDrained / operations.analyst RunWhatIf ReplayWindow ExportRecords"""
+liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / inference.router OpenRequest / custody.process
+CreateKey Shred / audit.officer PlaceHold ReleaseHold OrderErasure / audit.process ResumeErasure ConfirmErasure /
+audit.publisher PublishSchema / audit.clock ExpireRetention / audit.reader RecordRead RecordPack ReportTampering /
+audit.sequencer HaltShard ReportTampering / audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness RotateLogKey /
+operations.operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader ParkStream
+ConfirmDrained / operations.analyst RunWhatIf ReplayWindow ExportRecords"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
-for _role, *_names in map(str.split, _ROLES.split("/")):
-    for _name in _names:
-        ROLES[f"{_role.partition('.')[0]}.{_name}"].append(_role)
+for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:
+    ROLES[f"{_role.partition('.')[0]}.{_name}"].append(_role)
 
 NoteKey = namedtuple("NoteKey", "name kind public id")
 Checkpoint = namedtuple("Checkpoint", "origin size root signed")
@@ -110,7 +109,7 @@ def signed_by_wallet(did: str, message: bytes, raw: bytes) -> bool | None:
         from Crypto.Hash.keccak import new as keccak
 
         text = b"\x19Ethereum Signed Message:\n64" + digest(message).hex().encode()
-        hashed, form = keccak(digest_bits=256, data=text).digest(), raw[:64] + bytes([raw[64] - 27])
+        form, hashed = raw[:64] + bytes([raw[64] - 27]), keccak(digest_bits=256, data=text).digest()
         point = PublicKey.from_signature_and_message(form, hashed, hasher=None).format(compressed=False)
     except ImportError:
         return None
@@ -166,12 +165,11 @@ def open_checkpoint(note: bytes, keys: Iterable[NoteKey]) -> Checkpoint:
         raw = unbase64(material)
         if dash != "—" or not name or "+" in name or len(raw) < 5:
             raise ValueError(f"{name[:60]!r} has no signature line")
-        if (key := known.get((name, raw[:4]))) is None:
-            continue
-        seconds, signature = (int.from_bytes(raw[4:12], "big"), raw[12:]) if key.kind == 4 else (0, raw[4:])
-        message = (f"cosignature/v1\ntime {seconds}\n" if key.kind == 4 else "") + text + "\n"
-        VerifyKey(key.public).verify(message.encode(), signature)
-        found[key] = seconds
+        if key := known.get((name, raw[:4])):
+            seconds, signature = (int.from_bytes(raw[4:12], "big"), raw[12:]) if key.kind == 4 else (0, raw[4:])
+            message = (f"cosignature/v1\ntime {seconds}\n" if key.kind == 4 else "") + text + "\n"
+            VerifyKey(key.public).verify(message.encode(), signature)
+            found[key] = seconds
     origin, size, root, *more = text.split("\n")
     if not all([origin, *more]) or not re.fullmatch(r"0|[1-9][0-9]{0,17}", size):
         raise ValueError("a checkpoint has an origin, a size and a root")
@@ -213,13 +211,12 @@ class Policy:
 
 
 class Pack:
-    """A zip whose members are stored, not compressed: nothing in it is larger than it looks. Raises ValueError."""
+    """A zip whose members are stored, not compressed: nothing in it is larger than it looks. Raises KeyError."""
 
     def __init__(self, path: str) -> None:
         self._zip, self._size = zipfile.ZipFile(path), Path(path).stat().st_size
         self.names, self.is_newest, self.read = {m.orig_filename for m in self._zip.infolist()}, False, self._zip.read
-        if "manifest.json" not in self.names:
-            raise ValueError("it has no manifest.json")
+        self._zip.getinfo("manifest.json")
 
     def manifest(self) -> Any:
         members = self._zip.infolist()
@@ -493,16 +490,15 @@ class Judge:
     def judge(self, pack: Pack | Live, head: Checkpoint, without_commands: bool) -> None:
         manifest = pack.manifest()
         asked = self.facts["asked"] = manifest["asked"]
-        network, nodes = manifest.get("network", self.genesis["network"]), list[tuple[int, bytes]]()
+        network = manifest.get("network", self.genesis["network"])
         if [manifest["origin"], manifest["size"], network] != [*head[:2], self.genesis["network"] or network]:
             raise Bad("manifest", "is of another log, size or network than the checkpoint and the genesis")
         for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals)/[0-9]+", name)):
             index = int(file.partition("/")[2])
             self.guard("inclusion", file, index, self._alone, pack, file, index, head)
-        if "first" in asked:
-            nodes = self.guard("inclusion", "range.json", None, self._range, pack, asked["first"], asked["end"], head) or []
+        nodes = self.guard("inclusion", "range.json", None, self._range, pack, asked, head) if "first" in asked else None
         if self.old:
-            self.guard("consistency", "consistency", None, self.compare, self.old, head, pack, nodes)
+            self.guard("consistency", "consistency", None, self.compare, self.old, head, pack, nodes or [])
         facts = [item for _, item in sorted(self.items.items()) if isinstance(item, Fact)]
         for fact in facts:
             self.may(fact.source, ["store.writer"], fact)
@@ -535,8 +531,8 @@ class Judge:
             raise Bad("inclusion", "is not what stands at this place of the log")
         self.guard("entry", file, index, self.entry, index, file, entry)
 
-    def _range(self, pack: Pack | Live, index: int, last: int, head: Checkpoint) -> list[tuple[int, bytes]]:
-        sides, first = parsed(pack.read("range.json")), index
+    def _range(self, pack: Pack | Live, asked: dict[str, Any], head: Checkpoint) -> list[tuple[int, bytes]]:
+        sides, first, index, last = parsed(pack.read("range.json")), asked["first"], asked["first"], asked["end"]
         nodes, right = ([(height, unbase64(text, 32)) for height, text in sides[side]] for side in ("left", "right"))
         while index < last:
             end = min(last, (index // WIDTH + 1) * WIDTH)

@@ -176,6 +176,7 @@ ONLY_IN = {
     "sqlalchemy": ("adapters/", "projections/", "ops/"),
     "nacl": (
         "adapters/keys.py", "adapters/tlog/notes.py", "ops/checker.py", "ops/contracts/vectors.py", "adapters/sealing.py", "adapters/vault/",
+        "ops/auditverify.py",
     ),
     "typer": ("ops/cli/",),
     "duckdb": ("adapters/parquet/duck.py",),
