@@ -15,6 +15,7 @@ from contracts.audit import (
     PublishSchema,
     RecordPack,
     RecordRead,
+    RecordServed,
     ReleaseHold,
     ReportTampering,
     ResumeErasure,
@@ -51,6 +52,8 @@ class Audit(Service):
                 self.load(Retention).expire(command, self._holds(), now=now)
             case RecordRead():
                 self.load(Reads).read(command, actor=actor)
+            case RecordServed():
+                self.load(Reads).serve(command)
             case RecordPack():
                 self.load(Reads).pack(command, actor=actor)
             case AddWitness() | RetireWitness() | RotateLogKey():

@@ -140,6 +140,17 @@ class RecordRead(Command, role="audit.reader", stream="audit/reads"):
     count: Count
 
 
+class RecordServed(Command, role="audit.sequencer", stream="audit/reads"):
+    """The log's server is about to hand entries to somebody who showed a token. The answer leaves after this is sent."""
+
+    reader: Did
+    purpose: Label
+    filter_digest: Digest
+    first: Count
+    last: Count
+    count: Count
+
+
 class RecordPack(Command, role="audit.reader", stream="audit/reads"):
     """A pack or bundle was written."""
 
@@ -312,6 +323,7 @@ AuditCommand = (
     | PublishSchema
     | ExpireRetention
     | RecordRead
+    | RecordServed
     | RecordPack
     | AddWitness
     | RetireWitness

@@ -5,24 +5,32 @@ import hashlib
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from aiohttp.web import Application
 from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.audit import Sequencer
+from adapters.audit.log import AuditLog
 from adapters.audit.policy import KnownLog, Policy
-from adapters.audit.reader import Clock, SequencerReader
+from adapters.audit.reader import SIGN_SECONDS, Clock, SequencerReader
+from adapters.audit.witnesses import gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
+from adapters.http import audit_app, bearer, serving
 from adapters.kafka.commands import CommandSender, sign_command
+from adapters.sql import reading
 from adapters.tlog.notes import NoteKey, NoteSigner
-from contracts import Digest
-from contracts.audit import HaltShard
+from contracts import Did, Digest, Label
+from contracts.audit import HaltShard, RecordServed
 from ops.compose import Deployment, open_engine
 from ops.erasing import LOOK_SECONDS, Eraser
 from ops.genesis import LOG_KEY, BadGenesis
 from ops.heartbeat import Heartbeat
+from projections.identity import is_revoked, keys_with_role
 
+READER_ROLE = "audit.reader"
 LAST_SIGNED = "last-signed"
 """The file in the home, outside every database, that holds the head that was signed last."""
 
@@ -64,10 +72,17 @@ async def run_auditor(deployment: Deployment, instance: str | None = None) -> No
         stack.push_async_callback(sender.stop)
         sequencer = Sequencer(engine, deployment.network, deployment.genesis.writers(), keys.verify)
         reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=_Alarm(deployment, sender).halted)
-        clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED, on_signed=_ignore)
+        log, policy = AuditLog(engine), audit_policy(deployment)
+        clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED)
         group = Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat)
         collect_rarely()
-        await _first_of(stop, group.run(stop), clock.run(), _erase(Eraser(deployment)))
+        if (port := deployment.settings.audit_port) is not None:
+            app = _http(deployment, log, policy, sender)
+            await stack.enter_async_context(serving(app, deployment.settings.audit_host, port))
+        works = [group.run(stop), clock.run(), _erase(Eraser(deployment))]
+        if any(witness.url for witness in policy.witnesses):
+            works.append(_have_cosigned(log, policy, stop))
+        await _first_of(stop, *works)
 
 
 async def _first_of(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
@@ -90,8 +105,47 @@ async def _erase(eraser: Eraser) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _ignore(note: str) -> None:
-    del note
+async def _have_cosigned(log: AuditLog, policy: Policy, stop: asyncio.Event) -> None:
+    """Ask the witnesses for each new head, beside the signing: one that is silent delays only what is witnessed.
+
+    Raises WitnessRefused: from then on nothing is signed until an operator has looked into it.
+    """
+    async with witness_session() as session:
+        while not stop.is_set():
+            if log.checkpoint_size():
+                await gather_cosignatures(log, policy, session)
+            await asyncio.sleep(SIGN_SECONDS)
+
+
+def _http(deployment: Deployment, log: AuditLog, policy: Policy, sender: CommandSender) -> Application:
+    """The log's read API. Whoever reads entries has a token and the role, and the log says so before the bytes leave."""
+    views = open_engine(deployment.settings.views, "views")
+    signer = keys.read_key(deployment.settings.keys / "process.key")
+    genesis = {grant.key for grant in deployment.genesis.grants() if grant.role == READER_ROLE}
+
+    def has_role(did: str) -> bool:
+        with reading(views) as connection:
+            return did in keys_with_role(READER_ROLE, connection) or (did in genesis and not is_revoked(did, connection))
+
+    async def is_entitled(did: str) -> bool:
+        return await asyncio.to_thread(has_role, did)
+
+    async def on_entries(reader: str, first: int, last: int) -> None:
+        digest = Digest(hashlib.sha256(f"{first}-{last}".encode()).hexdigest())
+        command = RecordServed(
+            reader=Did(reader), purpose=Label("http"), filter_digest=digest, first=first, last=last, count=last - first + 1
+        )
+        day = f"audit/reads/{datetime.now(UTC).date()}"
+        await sender.send([sign_command(command, day, signer, deployment.network)])
+
+    return audit_app(log, policy=policy, may_read=bearer(_readers(deployment), is_entitled), on_entries=on_entries)
+
+
+def _readers(deployment: Deployment) -> dict[str, str]:
+    path = deployment.settings.audit_readers
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    readers = [line.split() for line in lines if line.strip()]
+    return {digest: did for digest, did, *_ in readers}
 
 
 class _Alarm:

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     audit_port: Port | None = None
     """Where the audit log is read by HTTP; without it nothing is served."""
     audit_host: str = "127.0.0.1"
+    audit_readers: Folder | None = None
+    """Who may read entries by HTTP: a line each of a bearer token's SHA-256, a space, the reader's DID."""
     audit_policy: Folder | None = None
     """A C2SP tlog-policy: the witnesses that cosign the log's heads, and the quorum that is enough."""
     postgres_bin: Folder | None = None

@@ -112,3 +112,8 @@ def keys_with_role(role: str, connection: Connection) -> list[str]:
     revoked = select(keys.c.key).where(keys.c.state == "revoked")
     statement = select(roles.c.key).where(roles.c.role == role, ~roles.c.withdrawn, roles.c.key.not_in(revoked)).distinct()
     return sorted(connection.scalars(statement))
+
+
+def is_revoked(key: str, connection: Connection) -> bool:
+    """Whether the key was ended; also one of the genesis, which has no other row here."""
+    return connection.execute(select(keys.c.key).where(keys.c.key == key, keys.c.state == "revoked")).first() is not None

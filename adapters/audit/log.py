@@ -99,12 +99,16 @@ class AuditLog:
         with reading(self.engine) as connection:
             return {row.shard: row.next for row in connection.execute(select(tables.shards.c.shard, tables.shards.c.next))}
 
+    def checkpoint_size(self) -> int:
+        """The size of the newest signed head; 0 before there is one."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.max(tables.checkpoints.c.size))).scalar() or 0
+
     def is_signed(self) -> bool:
         """Whether a checkpoint covers all that there is."""
         with reading(self.engine) as connection:
             head = read_head(connection)
-            signed = connection.execute(select(func.max(tables.checkpoints.c.size))).scalar()
-        return head is not None and head.size == signed
+        return head is not None and head.size == self.checkpoint_size()
 
     def prove(self, index: int) -> TlogProof:
         """That the entry is in the newest signed tree. Raises NotInLog."""

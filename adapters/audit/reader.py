@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from adapters.audit.cosignatures import standing_refusal
 from adapters.audit.sequencer import READER, Delivered, Sequencer
 from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
@@ -114,6 +115,14 @@ def batches_of(chunks: Chunks) -> Iterator[dict[str, Sequence[Delivered]]]:
         yield batch
 
 
+async def _unwatched(note: str) -> None:
+    del note
+
+
+class Distrusted(RuntimeError):
+    """A witness refused a head, and nobody has looked into it yet: nothing more is signed."""
+
+
 class Clock:
     """Every second: the head is signed if it grew, silence is sealed, gaps are given up on, released shards begin again."""
 
@@ -124,7 +133,7 @@ class Clock:
         signer: NoteSigner,
         last_signed: Path,
         *,
-        on_signed: Callable[[str], Awaitable[None]],
+        on_signed: Callable[[str], Awaitable[None]] = _unwatched,
     ) -> None:
         """`on_signed` is handed the note; what it raises ends `run`."""
         self._reader, self._sequencer = reader, sequencer
@@ -132,7 +141,7 @@ class Clock:
         self._on_signed = on_signed
 
     async def run(self) -> None:
-        """For ever. Raises Released, RolledBack, Forked, and SQLAlchemy's errors."""
+        """For ever. Raises Released, Distrusted, RolledBack, Forked, and SQLAlchemy's errors."""
         while True:
             await self.turn()
             await asyncio.sleep(SIGN_SECONDS)
@@ -145,5 +154,9 @@ class Clock:
         if time.monotonic() - self._reader.applied_at > IDLE_SECONDS:
             await in_thread(self._sequencer.seal_idle)
             self._reader.applied_at = time.monotonic()
+        if (refusal := await in_thread(standing_refusal, self._sequencer.engine)) is not None:
+            raise Distrusted(
+                f"{refusal.witness.partition('+')[0]} refused the head of {refusal.size} entries: {refusal.answer}"
+            )
         if (note := await in_thread(sign_head, self._sequencer.engine, self._signer, self._last_signed)) is not None:
             await self._on_signed(note)

@@ -16,6 +16,7 @@ from contracts.audit import (
     ReadEvent,
     RecordPack,
     RecordRead,
+    RecordServed,
     ReportTampering,
     ResumeShard,
     RetireWitness,
@@ -72,6 +73,14 @@ class Reads(Aggregate[ReadEvent]):
             LogRead(
                 reader=Did(actor), purpose=command.purpose, what=command.what, filter_digest=command.filter_digest,
                 filter=command.filter, first=command.first, last=command.last, count=command.count,
+            )
+        )  # fmt: skip
+
+    def serve(self, command: RecordServed) -> None:
+        self.record(
+            LogRead(
+                reader=command.reader, purpose=command.purpose, what="entries", filter_digest=command.filter_digest,
+                first=command.first, last=command.last, count=command.count,
             )
         )  # fmt: skip
 

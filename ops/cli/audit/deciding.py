@@ -9,6 +9,9 @@ import typer
 from ops.cli.output import Exit, Failure, Json, answer, hint, say, table, working
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adapters.tlog.notes import NoteKey
     from contracts import Command
     from ops.compose import Deployment
 
@@ -165,6 +168,80 @@ def list_witnesses(as_json: Json = False) -> None:
         table("Witnesses", columns, [_values(row, *columns) for row in rows])
 
 
+@witness.command("serve")
+def serve_witness(
+    name: Annotated[str, typer.Argument(help="The witness's name, like a host's.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where logs submit their heads.")],
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    log: Annotated[list[str] | None, typer.Option(help="Verifier keys of the logs; this network's without.")] = None,
+) -> None:
+    """Be a witness (c2sp.org/tlog-witness) until Ctrl-C: for another network, on a machine that is not its own."""
+    import signal
+
+    from adapters.keys import write_key
+    from adapters.tlog.notes import NoteKey
+    from ops.auditor import log_key
+    from ops.compose import deployment
+    from ops.witness import run_witness
+
+    found = deployment()
+    key_file = found.settings.keys / "witness.key"
+    if not key_file.exists():
+        write_key(key_file)
+    logs = [NoteKey.parse(text) for text in log or ()] or [log_key(found)]
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        hint(f"Listening at http://{host}:{port}; put its key into the log's policy (SPACEOS_AUDIT_POLICY):")
+        say(str(witness_key(name, key_file)))
+        await run_witness(name, key_file, found.settings.home / "witness.db", logs, host=host, port=port, stop=stop)
+
+    asyncio.run(run())
+
+
+@witness.command("trust")
+def trust_again(
+    why: Annotated[str, typer.Option(help="What you found when you looked into it.")], as_json: Json = False
+) -> None:
+    """Sign heads again after a witness had refused one, once you know why it did."""
+    from adapters.audit.cosignatures import resolve_refusal
+    from ops.auditor import open_audit
+    from ops.compose import deployment
+
+    refusal = resolve_refusal(open_audit(deployment()), int(time.time()), why)
+    if refusal is None:
+        raise Failure("no witness has refused a head", "`spaceos audit checkpoint` shows the newest one")
+    _done(as_json, f"Heads are signed again; it was the head of {refusal.size:,} entries", size=refusal.size)
+
+
+def token(
+    reader: Annotated[str, typer.Argument(help="The DID that has the role audit.reader.")], as_json: Json = False
+) -> None:
+    """Make a token with which a reader gets entries by HTTP. It is shown once; the file holds its digest."""
+    import hashlib
+    import secrets
+
+    from ops.compose import deployment
+
+    path = deployment().settings.audit_readers
+    if path is None:
+        raise Failure("SPACEOS_AUDIT_READERS names no file", "set it, for the auditor too", exit_code=Exit.USAGE)
+    made = secrets.token_urlsafe(32)
+    with path.open("a") as file:
+        file.write(f"{hashlib.sha256(made.encode()).hexdigest()} {reader}\n")
+    _done(as_json, made, token=made, reader=reader)
+
+
+def witness_key(name: str, key_file: "Path") -> "NoteKey":
+    """Whose cosignatures a witness with that key file makes."""
+    from adapters.keys import read_seed
+    from adapters.tlog.notes import COSIGNATURE, NoteSigner
+
+    return NoteSigner.of(name, read_seed(key_file), COSIGNATURE).key
+
+
 def resume(
     shard: Annotated[str, typer.Argument(help="The shard, as `audit shards` names it.")],
     key: Operator = "auditor-1",
@@ -286,4 +363,5 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=_DECIDING)(command)
     app.add_typer(witness, name="witness", rich_help_panel=_CARE)
     app.command(rich_help_panel=_CARE)(resume)
+    app.command(rich_help_panel=_CARE)(token)
     app.command("publish-schemas", rich_help_panel=_CARE)(publish_schemas)
