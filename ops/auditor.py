@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp.web import Application
 from sqlalchemy import Engine
 
 from adapters import keys
@@ -18,7 +17,7 @@ from adapters.audit.policy import KnownLog, Policy
 from adapters.audit.reader import SIGN_SECONDS, Clock, SequencerReader
 from adapters.audit.witnesses import gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
-from adapters.http import audit_app, bearer, serving
+from adapters.http import Application, audit_app, bearer, serving
 from adapters.kafka.commands import CommandSender, sign_command
 from adapters.sql import reading
 from adapters.tlog.notes import NoteKey, NoteSigner
