@@ -10,6 +10,8 @@ from adapters.parquet.columns import ATTRIBUTES
 from adapters.views.chain import ChainBroken
 from contracts import ZERO_HASH
 
+_TYPES = tuple(int if name == "streamversion" else str for name in ATTRIBUTES)
+
 
 class Chain:
     """Follows a shard from the record `start` on. Before that it takes at most one more, from which the chain hangs."""
@@ -40,8 +42,6 @@ class Chain:
         self.head, self.next = sha256(value).hexdigest(), sequence + 1
         if sequence < self.start:
             return None
-        if wrong := [name for name in ATTRIBUTES if type(document.get(name)) is not (int if name == "streamversion" else str)]:
-            raise ChainBroken(f"{where} is no event: it says no {wrong[0]}")
-        if "data" not in document:
-            raise ChainBroken(f"{where} is no event: it has no data")
+        if tuple(map(type, map(document.get, ATTRIBUTES))) != _TYPES or "data" not in document:
+            raise ChainBroken(f"{where} is no event: an attribute is missing, or is no text")
         return document

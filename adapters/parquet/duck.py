@@ -15,6 +15,8 @@ ROW_GROUP_BYTES: Final = 128 * 1024 * 1024
 _VECTOR: Final = 2_048
 THREADS: Final = 2
 MEMORY: Final = "2GiB"
+WRITING_MEMORY: Final = "1GiB"
+"""Row groups of records that have sixty kilobytes each need 800 MB, and half of this is too little for them."""
 PAGE_ROWS: Final = 1_000
 
 Failed = duckdb.Error
@@ -105,7 +107,7 @@ _NO_EXTENSIONS: Final[Mapping[str, Any]] = {
     "autoinstall_known_extensions": False, "autoload_known_extensions": False, "allow_community_extensions": False,
 }  # fmt: skip
 # One thread: two divide the lines otherwise, and with them the row groups.
-_WRITING: Final = {**_NO_EXTENSIONS, "threads": 1, "memory_limit": MEMORY, "temp_directory": ""}
+_WRITING: Final = {**_NO_EXTENSIONS, "threads": 1, "memory_limit": WRITING_MEMORY, "temp_directory": ""}
 _LOCKS: Final = {
     "threads": str(THREADS),
     "memory_limit": quoted(MEMORY),
