@@ -1,4 +1,7 @@
-"""Tables beside the live ones: made for a rebuild, then renamed into their place in one short transaction, or dropped."""
+"""Tables beside the live ones: made for a rebuild, then renamed into their place in one short transaction, or dropped.
+
+What was live until then may be kept under a third name, with its position: going back is the same swap.
+"""
 
 from collections.abc import Collection, Mapping
 
@@ -12,6 +15,8 @@ from adapters.views.tables import positions as positions_table
 from projections import Projection
 
 NEXT, OLD = "__next", "__old"
+_WAS = "__was"
+"""While two change places."""
 LOCK_TIMEOUT_MS = 500
 
 
@@ -20,12 +25,17 @@ class Changed(Exception):
 
 
 class Beside:
-    """A projection's tables and reader under other names."""
+    """A projection's tables and reader under other names: those of the next version, or of the one that was live before."""
 
-    def __init__(self, engine: Engine, projection: Projection) -> None:
-        self._engine, self._projection = engine, projection
-        self.reader = projection.name + NEXT
-        self.names: Mapping[Table, str] = {table: table.name + NEXT for table in projection.tables}
+    def __init__(self, engine: Engine, projection: Projection, ending: str = NEXT) -> None:
+        self._engine, self._projection, self._ending = engine, projection, ending
+        self.reader = projection.name + ending
+        self.names: Mapping[Table, str] = {table: table.name + ending for table in projection.tables}
+
+    def exists(self) -> bool:
+        """Whether all of the tables are there."""
+        with self._engine.connect() as connection:
+            return all(inspect(connection).has_table(name) for name in self.names.values())
 
     def make(self) -> None:
         """Empty tables without their secondary indexes. What a rebuild left that did not end is dropped."""
@@ -37,24 +47,26 @@ class Beside:
     def drop(self) -> None:
         """As if there had been no rebuild."""
         with self._engine.begin() as connection:
-            self._drop(connection, (NEXT, OLD))
-            self._forget(connection)
+            self._drop(connection, self._ending)
+            _forget(connection, self.reader)
 
     def index(self) -> None:
-        """The secondary indexes. An index has no second name, so it takes whichever of two is free."""
+        """The secondary indexes. An index has no second name, so it takes whichever of three is free."""
         with self._engine.begin() as connection:
-            taken = _index_names(connection, self._projection.tables)
+            others = [table.name + ending for table in self._projection.tables for ending in ("", OLD)]
+            taken = _index_names(connection, others)
             for table, name in self.names.items():
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    free = str(index.name) + (NEXT if str(index.name) in taken else "")
+                    free = next(found for ending in ("", NEXT, OLD) if (found := f"{index.name}{ending}") not in taken)
                     copy = _bare(table, name)
                     columns = [copy.columns[column.name] for column in index.columns]
                     connection.execute(CreateIndex(Index(free, *columns, unique=index.unique)))
 
-    def swap(self, generations: Mapping[str, int]) -> bool:
-        """Put the new tables into the place of the live ones. False if the live reader has come further than ours.
+    def swap(self, generations: Mapping[str, int], *, keep: bool = False) -> bool:
+        """Put these tables into the place of the live ones. False if the live reader has come further than ours.
 
-        `generations` are those of the live positions when the digests were compared. Raises Changed, OperationalError.
+        `generations` are those of the live positions when the digests were compared. With `keep` what was live stays, with
+        its position, and what was kept before is dropped. Raises Changed, OperationalError.
         """
         name = self._projection.name
         with self._engine.begin() as connection:
@@ -69,35 +81,48 @@ class Beside:
                 if shard not in ours or ours[shard].next < position.next:
                     return False
             self._rename(connection)
-            self._take_over(connection, ours, live)
-        with self._engine.begin() as connection:
-            self._drop(connection, (OLD,))
+            self._take_over(connection, ours, {shard: position for shard, position in live.items() if position is not None})
+        if not keep:
+            Beside(self._engine, self._projection, OLD).drop()
         return True
 
     def _rename(self, connection: Connection) -> None:
+        if self._ending != OLD:
+            self._drop(connection, OLD)
         for table in self._projection.tables:
-            connection.execute(text(f'alter table "{table.name}" rename to "{table.name}{OLD}"'))
-            connection.execute(text(f'alter table "{table.name}{NEXT}" rename to "{table.name}"'))
+            connection.execute(text(f'alter table "{table.name}" rename to "{table.name}{_WAS}"'))
+            connection.execute(text(f'alter table "{table.name}{self._ending}" rename to "{table.name}"'))
+            connection.execute(text(f'alter table "{table.name}{_WAS}" rename to "{table.name}{OLD}"'))
 
-    def _take_over(self, connection: Connection, ours: Mapping[str, Position], live: Collection[str]) -> None:
+    def _take_over(self, connection: Connection, ours: Mapping[str, Position], live: Mapping[str, Position]) -> None:
         name = self._projection.name
+        _hand_over(connection, self.reader, name + _WAS)
+        _forget(connection, name + OLD)
+        _hand_over(connection, name, name + OLD)
+        for shard, position in live.items():
+            connection.execute(insert(positions_table), _unclaimed(name + OLD, shard, position))
+        _hand_over(connection, name + _WAS, name)
         for shard, position in ours.items():
             if shard not in live:
                 connection.execute(insert(positions_table), _unclaimed(name, shard, position))
             positions.advance(connection, name, shard, position)
             positions.disturb(connection, name, shard)
-        connection.execute(delete(parked).where(parked.c.reader == name))
-        connection.execute(update(parked).where(parked.c.reader == self.reader).values(reader=name))
-        self._forget(connection)
+        if self._ending != OLD:
+            _forget(connection, self.reader)
 
-    def _forget(self, connection: Connection) -> None:
-        for table in (positions_table, parked):
-            connection.execute(delete(table).where(table.c.reader == self.reader))
-
-    def _drop(self, connection: Connection, endings: Collection[str]) -> None:
+    def _drop(self, connection: Connection, ending: str) -> None:
         for table in self._projection.tables:
-            for ending in endings:
-                connection.execute(text(f'drop table if exists "{table.name}{ending}"'))
+            connection.execute(text(f'drop table if exists "{table.name}{ending}"'))
+
+
+def _hand_over(connection: Connection, reader: str, to: str) -> None:
+    """What is parked."""
+    connection.execute(update(parked).where(parked.c.reader == reader).values(reader=to))
+
+
+def _forget(connection: Connection, reader: str) -> None:
+    for table in (positions_table, parked):
+        connection.execute(delete(table).where(table.c.reader == reader))
 
 
 def _bare(table: Table, name: str) -> Table:
@@ -106,9 +131,9 @@ def _bare(table: Table, name: str) -> Table:
     return copy
 
 
-def _index_names(connection: Connection, tables: Collection[Table]) -> set[str]:
+def _index_names(connection: Connection, tables: Collection[str]) -> set[str]:
     found = inspect(connection)
-    return {str(index["name"]) for table in tables if found.has_table(table.name) for index in found.get_indexes(table.name)}
+    return {str(index["name"]) for table in tables if found.has_table(table) for index in found.get_indexes(table)}
 
 
 def _unclaimed(reader: str, shard: str, position: Position) -> dict[str, object]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.garbage import collect_rarely
 from adapters.kafka.locate import locate, looking
-from adapters.views.beside import Beside
+from adapters.views.beside import NEXT, Beside
 from adapters.views.faults import is_transient
 from adapters.views.positions import Position
 from adapters.views.projector import PIECE_RECORDS, Projector
@@ -57,8 +57,8 @@ async def _fold(parts: Parts, until: Mapping[str, int], batch_records: int) -> N
 class Folder:
     """Folds shards into the tables beside the live ones. Blocks its event loop while it folds: it is alone there."""
 
-    def __init__(self, parts: Parts, batch_records: int) -> None:
-        beside = Beside(parts.engine, parts.projection)
+    def __init__(self, parts: Parts, batch_records: int, ending: str = NEXT) -> None:
+        beside = Beside(parts.engine, parts.projection, ending)
         self._projector = Projector(
             parts.engine, parts.projection, reader=beside.reader, names=beside.names, cached_rows=CACHED_ROWS
         )

@@ -63,13 +63,14 @@ class Rebuild:
         batch_records: int = BATCH_RECORDS,
         processes: int | None = None,
         meaning_changed: bool = False,
+        keep: bool = False,
         progress: Progress = lambda _done, _total: None,
     ) -> None:
-        """`processes` are as many as there are cores, if the log is long enough."""
+        """`processes` are as many as there are cores, if the log is long enough. `keep` what was live, to go back to it."""
         self._make, self._parts = make, make()
         self._name = self._parts.projection.name
         self._batch_records, self._processes = batch_records, processes or os.cpu_count() or 1
-        self._meaning_changed, self._progress = meaning_changed, progress
+        self._meaning_changed, self._keep, self._progress = meaning_changed, keep, progress
         self._beside = Beside(self._parts.engine, self._parts.projection)
 
     async def verify(self) -> Rebuilt:
@@ -92,7 +93,8 @@ class Rebuild:
                 rebuilt = await asyncio.to_thread(self._digest)
                 if swap:
                     self._compare(live, rebuilt)
-                    await self._swap(folder, cut)
+                    await asyncio.to_thread(self._beside.index)
+                    await swap_in(folder, self._beside, cut, keep=self._keep)
         finally:
             await asyncio.to_thread(self._beside.drop)
         return Rebuilt(self._name, ends, live, rebuilt, sum(ends.values()), seconds, swap)
@@ -154,20 +156,24 @@ class Rebuild:
         with reading(self._parts.engine) as connection:
             return sum(position.next for position in positions_of(connection, self._beside.reader).values())
 
-    async def _swap(self, folder: Folder, cut: Mapping[str, Position]) -> None:
-        """Follow until we are where the live reader is, or further; then change the names."""
-        await asyncio.to_thread(self._beside.index)
-        generations = {shard: position.generation for shard, position in cut.items()}
-        deadline = time.monotonic() + SWAP_SECONDS
-        while not await self._try_to_swap(generations):
-            if time.monotonic() > deadline:
-                raise LogShort(f"{self._name} could not be caught up with in {SWAP_SECONDS:.0f} s")
-            await folder.follow(0.05)
 
-    async def _try_to_swap(self, generations: Mapping[str, int]) -> bool:
-        try:
-            return await asyncio.to_thread(self._beside.swap, generations)
-        except DBAPIError as error:
-            if not is_transient(error):
-                raise
-            return False
+async def swap_in(folder: Folder, beside: Beside, cut: Mapping[str, Position], *, keep: bool) -> None:
+    """Follow until we are where the live reader is, or further; then change the names. Raises LogShort, Changed.
+
+    `cut` are the live positions at which the digests were compared.
+    """
+    generations = {shard: position.generation for shard, position in cut.items()}
+    deadline = time.monotonic() + SWAP_SECONDS
+    while not await _try_to_swap(beside, generations, keep):
+        if time.monotonic() > deadline:
+            raise LogShort(f"{beside.reader} could not catch up with the live view in {SWAP_SECONDS:.0f} s")
+        await folder.follow(0.05)
+
+
+async def _try_to_swap(beside: Beside, generations: Mapping[str, int], keep: bool) -> bool:
+    try:
+        return await asyncio.to_thread(beside.swap, generations, keep=keep)
+    except DBAPIError as error:
+        if not is_transient(error):
+            raise
+        return False
