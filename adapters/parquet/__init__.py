@@ -1,6 +1,7 @@
 """Signed events as Parquet, to take away: a folder of files with a manifest, and SQL on it that can do nothing but read."""
 
-from adapters.parquet.manifest import ExportDamaged, Manifest, read_manifest
+from adapters.parquet.duck import NameIsPattern
+from adapters.parquet.manifest import ExportDamaged, Manifest, NotExportable, read_manifest
 from adapters.parquet.opened import Answer, Opened, QueryFailed, QueryRefused, open_export
 from adapters.parquet.writing import FolderTaken, Writer
 
@@ -9,6 +10,8 @@ __all__ = [
     "ExportDamaged",
     "FolderTaken",
     "Manifest",
+    "NameIsPattern",
+    "NotExportable",
     "Opened",
     "QueryFailed",
     "QueryRefused",

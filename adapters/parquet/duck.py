@@ -27,10 +27,14 @@ SPOOLED: Final[Mapping[Kind, str]] = {
 }  # fmt: skip
 
 
+class NameIsPattern(ValueError):
+    """DuckDB would look for several folders of such names."""
+
+
 def plain(folder: Path) -> Path:
-    """The folder, if DuckDB takes its name for a name and not for a pattern. Raises ValueError."""
+    """The folder, if its name is a name and not a pattern. Raises NameIsPattern."""
     if set(str(folder)) & set("*?[]{}\n"):
-        raise ValueError(f"{folder}: DuckDB reads * ? [ ] {{ }} in a path as a pattern; choose another folder")
+        raise NameIsPattern(f"{folder}: DuckDB reads * ? [ ] {{ }} in a path as a pattern; choose another folder")
     return folder
 
 

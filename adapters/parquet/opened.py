@@ -71,7 +71,7 @@ class Opened:
 def open_export(folder: Path | str, *, trust: bool = False) -> Opened:
     """Open an export that is what its manifest says; `trust` does not read all of it to compare the digests.
 
-    Raises ExportDamaged, FileNotFoundError, ValueError for a folder whose name DuckDB takes for a pattern.
+    Raises ExportDamaged, NameIsPattern, and FileNotFoundError for a folder that is no export.
     """
     where = duck.plain(Path(folder).resolve())
     manifest = read_manifest(where)

@@ -103,6 +103,17 @@ _USEFUL: Final = {
         FROM liveness_epoch_closed
         """,
     ),
+    # What may not be erased, for which matter, and since when no more.
+    "holds": (
+        "audit.HoldPlaced",
+        """
+        SELECT placed.hold, placed.matter, placed.scope, placed.placed_by, placed.time AS placed, released.time AS released,
+            released.data->>'$.released_by' AS released_by
+        FROM audit_hold_placed placed
+        LEFT JOIN (SELECT * FROM events WHERE type = 'audit.HoldReleased') released
+            ON released.data->>'$.hold' = placed.hold AND released.subject = placed.subject
+        """,
+    ),
     # Every recorded heartbeat. A slot is five minutes.
     "beats": (
         "liveness.HeartbeatsRecorded",

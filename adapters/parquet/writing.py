@@ -29,7 +29,7 @@ class FolderTaken(Exception):
 
 
 def assert_free(folder: Path) -> None:
-    """That an export can be written there. Raises FolderTaken, and ValueError where DuckDB could not name the folder."""
+    """That an export can be written there. Raises FolderTaken, NameIsPattern."""
     duck.plain(folder.absolute())
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderTaken(f"{folder} is not empty; an export is written into a folder of its own")
@@ -39,7 +39,7 @@ class Writer:
     """One export, written beside its folder and renamed at the end; left without `finish`, nothing remains."""
 
     def __init__(self, folder: Path, network: str, *, values: bool = False, verified: bool = False) -> None:
-        """Raises FolderTaken, and ValueError where DuckDB could not name the folder."""
+        """Raises FolderTaken, NameIsPattern."""
         assert_free(folder)
         self._folder = folder.absolute()
         self._partial = self._folder.with_name(f".{folder.name}.{token_hex(4)}.partial")

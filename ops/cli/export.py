@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ops.cli.output import NETWORK, Exit, Failure, Json, answer, fail, hint, say, table
-from ops.cli.replay import LogKey, LogUrl, Origin, Verify, told
+from ops.cli.replay.asking import LogKey, LogUrl, Origin, Record, Verify, recorded_as, told
 
 if TYPE_CHECKING:
     from adapters.parquet import Answer, Manifest, Opened
@@ -31,26 +31,30 @@ def export(
     source: Origin = "kafka",
     log: LogUrl = None,
     log_key: LogKey = None,
+    record: Record = None,
     as_json: Json = False,
 ) -> None:
     """Write the log's events to Parquet files, their chain checked. Nobody's position in a topic changes."""
     from adapters.garbage import collect_rarely
-    from adapters.parquet import FolderTaken
-    from adapters.parquet.manifest import NotExportable
+    from adapters.parquet import FolderTaken, NameIsPattern, NotExportable
+    from contracts import uuid7
     from ops.compose import deployment
     from ops.export import NoSuchType
+    from ops.export.recording import command_of
     from ops.replay.opening import Asked
 
     collect_rarely()
     wanted = _Wanted(folder, begin, end, types, values)
     try:
         with told():
-            manifest = asyncio.run(_export(deployment(), Asked(source, log, verify, log_key), wanted, quiet=as_json))
-    except (FolderTaken, NoSuchType, ValueError) as error:
+            found = deployment()
+            manifest, log_size = asyncio.run(_export(found, Asked(source, log, verify, log_key), wanted, quiet=as_json))
+    except (FolderTaken, NoSuchType, NameIsPattern) as error:
         raise Failure(str(error), exit_code=Exit.USAGE) from None
     except NotExportable as error:
         raise Failure(str(error), "somebody else publishes there; --verify says who") from None
-    _told(folder, manifest, as_json)
+    event = recorded_as(found, record, command_of(manifest, log_size), f"operations/run/{uuid7()}") if record else None
+    _told(folder, manifest, event, as_json)
 
 
 def sql(
@@ -66,13 +70,15 @@ def sql(
 
     The SQL can read the export and nothing else. Without a question, a prompt.
     """
-    from adapters.parquet import ExportDamaged, open_export
+    from adapters.parquet import ExportDamaged, NameIsPattern, open_export
 
     query, folder = _question(arguments, file)
     try:
         opened = open_export(folder, trust=trust)
     except FileNotFoundError:
         raise Failure(f"{folder} is no export", f"make one: spaceos export {folder}", exit_code=Exit.USAGE) from None
+    except NameIsPattern as error:
+        raise Failure(str(error), exit_code=Exit.USAGE) from None
     except ExportDamaged as error:
         raise Failure(str(error), "export it again, or take another copy") from None
     with opened:
@@ -98,10 +104,12 @@ class _Wanted(NamedTuple):
     values: bool
 
 
-async def _export(found: "Deployment", origin: "Origins", wanted: _Wanted, *, quiet: bool) -> "Manifest":
+async def _export(found: "Deployment", origin: "Origins", wanted: _Wanted, *, quiet: bool) -> "tuple[Manifest, int]":
+    """The manifest, and the size of the audit log, 0 where none is known."""
     from rich.console import Console
     from rich.progress import Progress
 
+    from adapters.audit.log import AuditLog
     from adapters.parquet.writing import assert_free
     from adapters.replay import parse_position
     from adapters.replay.resolving import resolve
@@ -120,20 +128,27 @@ async def _export(found: "Deployment", origin: "Origins", wanted: _Wanted, *, qu
             end = await opened.cut(wanted.end, topics)
             check = opened.check() if origin.verify else None
             asked = Asked(found.network, begin, end, types, wanted.values, check)
-            return await export(
+            manifest = await export(
                 asked, wanted.folder, opened.source, lambda done, total: bar.update(task, completed=done, total=total)
             )
+            head = AuditLog(opened.log.engine).head() if opened.log is not None else None
+            return manifest, head.size if head is not None else 0
 
 
-def _told(folder: Path, manifest: "Manifest", as_json: bool) -> None:
+def _told(folder: Path, manifest: "Manifest", event: str | None, as_json: bool) -> None:
+    from ops.replay.recording import NOT_RECORDED
+
     if as_json:
         cut = {shard: [stretch.start, stretch.end] for shard, stretch in manifest.cut.items()}
         found = {"folder": folder, "events": manifest.events, "files": len(manifest.files), "bytes": manifest.size}
-        answer({"ok": True, **found, "cut": cut, "verified": manifest.verified, "values": manifest.values})
+        answer(
+            {"ok": True, **found, "cut": cut, "verified": manifest.verified, "values": manifest.values, "recorded_as": event}
+        )
         return
     size = f"{manifest.size / 1e6:,.1f} MB"
     checked = "chain and signatures" if manifest.verified else "the chain"
     say(f"{manifest.events:,} events in {len(manifest.files):,} files, {size}; {checked} checked")
+    say(f"Recorded as event {event}" if event else NOT_RECORDED)
     say(f"Ask them: spaceos sql 'FROM events LIMIT 10' {folder}")
 
 

@@ -3,17 +3,19 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from adapters.keys import verify
-from adapters.parquet import ExportDamaged, FolderTaken, Writer, duck, open_export, writing
+from adapters.parquet import ExportDamaged, FolderTaken, NameIsPattern, NotExportable, Writer, duck, open_export, writing
 from adapters.parquet.columns import ATTRIBUTES, fields_of
-from adapters.parquet.manifest import NotExportable
 from adapters.parquet.views import view_name
 from adapters.views.chain import ChainBroken
-from contracts import Event, languages
+from contracts import Did, Digest, Event, Label, languages
+from contracts.audit import HoldId, HoldPlaced, HoldReleased, Scope
+from contracts.liveness import Beat, EpochClosed, HeartbeatsRecorded
 from contracts.providers import ProviderDraining
 from tests.adapters.exports import HUGE, NETWORK, WRITER, Chained, decided, declared, exported, written
 
@@ -288,7 +290,7 @@ def test_a_folder_appears_when_all_of_it_is_there(out: Path, shard: Chained) -> 
 
 @pytest.mark.parametrize("name", ["a*b", "a[1]", "a?", "{a,b}"])
 def test_a_folder_whose_name_is_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="pattern"):
+    with pytest.raises(NameIsPattern):
         exported(tmp_path / name, Chained())
 
 
@@ -362,6 +364,51 @@ def test_routes_tell_who_was_chosen_and_the_spread_of_the_chain(out: Path) -> No
 
     assert routes == [("offer-0", 3, 4, "30", "20", "40"), ("offer-0", 1, 2, str(HUGE), str(HUGE), str(HUGE))]
     assert passed_over == [("dear", "price", None)]
+
+
+def test_a_hold_is_shown_with_its_end(out: Path) -> None:
+    shard = Chained("audit")
+    for hold in ("2026-1", "2026-2"):
+        shard.append(
+            HoldPlaced(hold=HoldId(hold), scope=Scope(), matter=Label("m"), placed_by=Did(WRITER.did)), f"audit/hold/{hold}"
+        )
+    shard.append(HoldReleased(hold=HoldId("2026-1"), released_by=Did(WRITER.did)), "audit/hold/2026-1")
+    exported(out, shard)
+
+    with open_export(out) as opened:
+        holds = opened.rows("SELECT hold, released IS NOT NULL, released_by FROM holds ORDER BY hold")
+
+    assert holds == [("2026-1", True, WRITER.did), ("2026-2", False, None)]
+
+
+def test_uptime_leaves_excused_slots_out(out: Path) -> None:
+    closed: dict[str, Any] = {
+        "epoch": 20_781, "cut": (), "first_slot": 0, "end_slot": 288, "expected": 288, "excused": 88, "missed": 50,
+        "bitmap": "0" * 72, "root": Digest("0" * 64), "policy_version": 1, "is_breach": True,
+    }  # fmt: skip
+    shard = Chained("liveness")
+    shard.append(EpochClosed(**closed), "liveness/device/d")
+    exported(out, shard)
+
+    with open_export(out) as opened:
+        uptime = opened.rows("SELECT device, day::VARCHAR, up_percent, is_breach FROM uptime")
+
+    assert uptime == [("d", "2026-11-24", 75.0, True)]
+
+
+def test_beats_are_a_row_each(out: Path) -> None:
+    beat = Beat(
+        device=Did(WRITER.did), slot=5_985_216, seq=1, boot=Label("b"), sent_at_ms=1_795_564_800_001,
+        received_at_ms=1_795_564_801_000, load_percent=7, hash=Digest("0" * 64),
+    )  # fmt: skip
+    shard = Chained("liveness")
+    shard.append(HeartbeatsRecorded(beats=(beat, beat), repeated=0), "liveness/fleet/1")
+    exported(out, shard)
+
+    with open_export(out) as opened:
+        beats = opened.rows("SELECT device, slot_begins::VARCHAR, sent::VARCHAR, load_percent FROM beats")
+
+    assert beats == [(WRITER.did, "2026-11-25 00:00:00", "2026-11-25 00:00:00.001", 7)] * 2
 
 
 def test_an_offer_is_as_it_was_declared_last(out: Path) -> None:

@@ -28,9 +28,11 @@ from adapters.tlog.entries import record_entry
 from adapters.tlog.tiles import Tile
 from adapters.tlog.tree import leaf_hash
 from adapters.views.chain import ChainBroken
-from contracts import ZERO_HASH, rfc3339
+from contracts import ZERO_HASH, rfc3339, uuid7
+from domain.operations import Run
 from ops.cli.output import Exit
 from ops.export import Asked, event_types, export
+from ops.export.recording import command_of
 from tests.adapters.exports import HUGE, Chained, declared
 from tests.adapters.exports import exported as made
 from tests.adapters.replay.world import NETWORK, WRITER, World
@@ -168,6 +170,21 @@ def test_a_type_or_a_context_names_types() -> None:
     ]  # fmt: skip
     with pytest.raises(LookupError, match=r"inference\.RouteDecided"):
         event_types(["inference.OpenRequest"])
+
+
+def test_what_is_recorded_of_an_export_names_its_cut_and_what_was_left_out(
+    world: World, log: LogSource, tmp_path: Path
+) -> None:
+    whole = command_of(exported(tmp_path / "whole", log, world), 7)
+    valued = command_of(exported(tmp_path / "values", log, world, values=True), 7)
+    late = command_of(exported(tmp_path / "late", log, world, begin=f"{world.topic}/0=5"), 7)
+
+    assert {place.shard: place.next for place in whole.cut} == world.whole()
+    assert (whole.files, whole.log_size, whole.values, valued.values) == (3, 7, False, True)
+    assert len({command.filter_digest for command in (whole, valued, late)}) == 3
+    run = Run(f"operations/run/{uuid7()}")
+    run.export(whole, WRITER.did)
+    assert [type(event).__name__ for event in run.pending] == ["RecordsExported"]
 
 
 # What is altered
