@@ -73,7 +73,7 @@ def _grown(folder: Path, signer: Signer) -> Iterator[Measure]:
     """One log of a million: how its first and last leaves compare, what its proofs cost, how long all of it takes to check."""
     engine = _open(f"sqlite:///{folder}/million.db")
     sequencer, stream = _claimed(engine, signer, _believe), signed_records(MANY, signer)
-    first = _rate(sequencer, list(islice(stream, 10_000)))
+    first = last = _rate(sequencer, list(islice(stream, 10_000)))
     while len(chunk := list(islice(stream, 10_000))) == 10_000:
         last = _rate(sequencer, chunk)
     yield judged(
