@@ -175,7 +175,12 @@ ONLY_IN = {
     "alembic": ("adapters/sql/", "migrations/"),
     "sqlalchemy": ("adapters/", "projections/", "ops/"),
     "nacl": (
-        "adapters/keys.py", "adapters/tlog/notes.py", "ops/checker.py", "ops/contracts/vectors.py", "adapters/sealing.py", "adapters/vault/",
+        "adapters/keys.py",
+        "adapters/tlog/notes.py",
+        "ops/checker.py",
+        "ops/contracts/vectors.py",
+        "adapters/sealing.py",
+        "adapters/vault/",
         "ops/auditverify.py",
     ),
     "typer": ("ops/cli/",),

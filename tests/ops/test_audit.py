@@ -1,0 +1,194 @@
+"""`spaceos audit` as compliance uses it: a deployment that runs, packs that are verified elsewhere, and an erasure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.genesis import make_genesis
+from ops.local import kafka
+from ops.local.processes import free_port
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+ROOT = Path(__file__).parents[2]
+NAME = "Ada Lovelace, 12 St James's Square"
+
+
+class Network:
+    """A deployment of its own, run by `spaceos up`, and its command line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, free_port()
+        make_genesis(home / "genesis.json", home / "keys", "dev")
+        mine = {"HOME": home, "AUDIT_PORT": self.port, "AUDIT_READERS": home / "readers"}
+        self.environment = {**os.environ, **{f"SPACEOS_{name}": str(value) for name, value in mine.items()}}
+        (home / "readers").touch()
+        self.up = subprocess.Popen(
+            [sys.executable, "-m", "ops.cli", "up", "--json"], env=self.environment, stdout=subprocess.DEVNULL
+        )
+
+    def run(self, *arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "ops.cli", *arguments]
+        return subprocess.run(
+            command, env=self.environment, input=given, capture_output=True, text=True, check=False, timeout=90, cwd=ROOT
+        )
+
+    def ask(self, *arguments: str, given: str | None = None) -> dict[str, Any]:
+        """The last line of its JSON."""
+        said = self.run(*arguments, "--json", given=given)
+        assert said.returncode == 0, (arguments, said.stdout, said.stderr)
+        found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+        return found
+
+    def send(self, by: str, type: str, subject: str, **data: Any) -> None:
+        self.ask("send", "-k", by, given=json.dumps({"type": type, "subject": subject, "data": data}))
+
+    def get(self, path: str, token: str | None = None) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, b""
+        except OSError:
+            # The auditor is starting.
+            return 0, b""
+
+    def parts(self) -> dict[str, int]:
+        return dict(json.loads((self.home / "up.json").read_text())["parts"])
+
+    def verify(self, pack: Path) -> tuple[int, dict[str, Any]]:
+        """By the verifier alone, isolated, in another folder."""
+        policy = self.home / "policy"
+        policy.write_text(self.run("audit", "policy").stdout)
+        command = [sys.executable, "-I", str(ROOT / "ops/auditverify.py"), str(pack), "--json"]
+        command += ["--policy", str(policy), "--genesis", str(self.home / "genesis.json")]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, cwd=self.home)
+        return said.returncode, json.loads(said.stdout)
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds:g} s"
+        time.sleep(0.3)
+    return found
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    home = tmp_path_factory.mktemp("audit")
+    kafka.start(home)
+    found = Network(home)
+    try:
+        keys = found.ask("key", "show")["keys"]
+        roots = [keys[f"root-{n}"] for n in (1, 2, 3)]
+        found.send("root-1", "identity.Found", "identity/network/dev", roots=roots, quorum=2, chain_id=1, profile="consumer")
+        ada = found.ask("key", "new", "ada")["did"]
+        found.send(
+            "root-1", "identity.ProposeKey", f"identity/key/{ada}", key=ada, proof=found.ask("key", "prove", "ada")["proof"],
+            roles=[{"role": "providers.gpu", "prefix": f"providers/provider/{ada}"}], not_after="2027-05-01T00:00:00Z",
+            held_by={"$seal": NAME, "person": "ada"},
+        )  # fmt: skip
+        until(lambda: found.run("audit", "verify", "--json").returncode == 0 and proposed(found), "the log")
+        yield found
+    finally:
+        found.up.send_signal(signal.SIGTERM)
+        found.up.wait(60)
+        kafka.stop(home)
+
+
+def proposed(network: Network) -> dict[str, Any]:
+    return network.ask("audit", "query", "--type", "identity.KeyProposed", "--open")
+
+
+def sealed_states(report: dict[str, Any]) -> str:
+    return json.dumps(report)
+
+
+def test_whoever_searches_leaves_a_trace_that_says_why(network: Network) -> None:
+    entry = network.ask("audit", "query", "--type", "identity.KeyProposed", "--open", "--purpose", "case 7")
+
+    read = network.ask("audit", "query", "--type", "audit.LogRead", "--newest", "--limit", "500")
+    reads = until(lambda: network.ask("audit", "reads")["reads"], "the view of reads")
+    assert entry["opened"] == {"/held_by": NAME}
+    assert read["type"] == "audit.LogRead"
+    assert "case 7" in {row["purpose"] for row in reads}
+
+
+def test_whoever_has_not_the_role_sees_nothing(network: Network) -> None:
+    said = network.run("audit", "query", "--as", "ada")
+
+    assert said.returncode == 1
+    assert "NotInRole" in said.stderr
+    assert "identity" not in said.stdout
+
+
+def test_a_pack_of_one_event_is_verified_where_nothing_of_ours_is(network: Network, tmp_path: Path) -> None:
+    index = proposed(network)["index"]
+    until(lambda: network.run("audit", "prove", str(index), "--proof").returncode == 0, "a signed head over it")
+
+    network.ask("audit", "prove", str(index), "--open", "-o", str(tmp_path / "pack.zip"))
+    code, report = network.verify(tmp_path / "pack.zip")
+
+    assert code == 0, report
+    assert "opened" in sealed_states(report)
+
+
+def test_the_log_is_read_over_http_and_entries_only_with_a_token(network: Network) -> None:
+    did = network.ask("key", "show")["keys"]["auditor-2"]
+    until(lambda: network.get("/checkpoint")[0] == 200, "a checkpoint")
+    width = int(network.get("/checkpoint")[1].decode().splitlines()[1])
+
+    # Tokens are read when the auditor starts.
+    made = network.ask("audit", "token", did)["token"]
+    parts = json.loads((network.home / "up.json").read_text())["parts"]
+    os.kill(parts["auditor"], signal.SIGTERM)
+    until(
+        lambda: json.loads((network.home / "up.json").read_text())["parts"].get("auditor") not in {None, parts["auditor"]}, "it"
+    )
+
+    until(lambda: network.get(f"/tile/0/000.p/{width}")[0] == 200, "a public tile")
+    assert network.get(f"/tile/entries/000.p/{width}")[0] == 401
+    assert network.get(f"/tile/entries/000.p/{width}", made)[0] == 200
+    until(lambda: "http" in {row["purpose"] for row in network.ask("audit", "reads")["reads"]}, "the trace of that read")
+
+
+def test_an_erased_person_is_gone_everywhere_and_every_proof_stays_valid(network: Network, tmp_path: Path) -> None:
+    """Last in this file: there is nobody left to erase after it."""
+    index = proposed(network)["index"]
+    network.ask("audit", "export", "--from", "0", "-o", str(tmp_path / "before.zip"))
+    before = network.verify(tmp_path / "before.zip")
+    network.ask("audit", "hold", "place", "m1", "--matter", "case 7", "--person", "ada")
+    network.ask("audit", "erase", "ada", "--wait-seconds", "5")
+    barred = network.ask("audit", "erase", "ada", "--as", "auditor-2")
+    still = proposed(network)["opened"]
+    network.ask("audit", "hold", "release", "m1")
+
+    until(lambda: network.ask("audit", "erasures")["erasures"][0]["state"] == "done", "the erasure")
+    after = proposed(network)["opened"]
+    until(lambda: pack_says(network, index, tmp_path / "after.zip", "erased"), "a pack that says that it is erased")
+
+    assert before[0] == 0, before
+    assert barred["state"] == "deferred"
+    assert still == {"/held_by": NAME}
+    assert after == {"/held_by": "(erased)"}
+    assert network.ask("audit", "verify")["findings"] == []
+    assert not [path for path in network.home.rglob("*") if path.is_file() and b"Lovelace" in path.read_bytes()]
+
+
+def pack_says(network: Network, index: int, pack: Path, word: str) -> bool:
+    network.ask("audit", "prove", str(index), "--open", "-o", str(pack))
+    code, report = network.verify(pack)
+    return code == 0 and word in sealed_states(report)
