@@ -28,22 +28,22 @@ from typing import Any
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
-CHECKS = "checkpoint consistency manifest entry inclusion signature authority command stream seal sealed"  # in this order
+CHECKS = "checkpoint consistency manifest entry inclusion signature authority command stream seal asked sealed"  # in this order
 FORMAT, EMPTY, ZERO = "spaceos-audit-pack/1", hashlib.sha256(b"").digest(), "0" * 64
 NAMESPACE = uuid.UUID("6ba8c1de-52cc-5f3e-9d55-0a3c4d1f7e21")
 WIDTH, LARGEST_RECORD, LARGEST_FILE, SHOWN = 256, 60_000, 2**28, 12
 KEY_LIFE, TOLERANCE, instant = timedelta(days=366), timedelta(seconds=5), datetime.fromisoformat
 TOP = re.compile(r"README|auditverify\.py|checkpoint|consistency|(erasures|manifest|opened|range)\.json")
-BELOW = re.compile(r"(entries|keys|seals|proofs|commands)/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
+BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
 _ROLES = """identity.root Found / identity.registrar ProposeKey ApproveKey WithdrawRole RevokeKey / identity.self RotateKey
 WithdrawRole RevokeKey / providers.gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer /
 providers.process BindGpu NoteStanding SuspendOffer ReinstateOffer / providers.catalogue ListModel DelistModel /
 liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / inference.router OpenRequest / custody.process
 CreateKey Shred / audit.officer PlaceHold ReleaseHold OrderErasure / audit.process ResumeErasure ConfirmErasure /
 audit.publisher PublishSchema / audit.clock ExpireRetention / audit.reader RecordRead RecordPack ReportTampering /
-audit.sequencer HaltShard ReportTampering / audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness RotateLogKey /
-operations.operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader ParkStream
-ConfirmDrained / operations.analyst RunWhatIf ReplayWindow ExportRecords"""
+audit.sequencer HaltShard RecordServed ReportTampering / audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness
+RotateLogKey / operations.operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader
+ParkStream ConfirmDrained / operations.analyst RunWhatIf ReplayWindow ExportRecords"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
 for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:
@@ -215,15 +215,15 @@ class Pack:
 
     def __init__(self, path: str) -> None:
         self._zip, self._size = zipfile.ZipFile(path), Path(path).stat().st_size
-        self.names, self.is_newest, self.read = {m.orig_filename for m in self._zip.infolist()}, False, self._zip.read
+        self._members, self.is_newest = {member.orig_filename: member for member in self._zip.infolist()}, False
+        self.names, self.read = set(self._members), self._zip.read
         self._zip.getinfo("manifest.json")
 
     def manifest(self) -> Any:
-        members = self._zip.infolist()
-        for name, member in ((member.orig_filename, member) for member in members):
+        for name, member in self._members.items():
             if not (TOP.fullmatch(name) or BELOW.fullmatch(name)) or member.compress_type or member.flag_bits & 1:
                 raise Bad("manifest", "has no place in a pack", name)
-        if len(self.names) != len(members) or sum(max(m.file_size, m.compress_size) for m in members) > self._size:
+        if len(self.names) != len(self._zip.infolist()) or sum(m.file_size for m in self._zip.infolist()) > self._size:
             raise Bad("manifest", "a file is in the pack twice, or its files are larger than it is")
         found = parsed(self.read("manifest.json"))
         if found["format"] != FORMAT or found["files"].keys() != self.names - {"manifest.json"}:
@@ -434,7 +434,7 @@ class Judge:
             if not (is_next or is_later) or item.time < before.time:
                 self.say("seal", item, f"is {item.shard} {item.sequence}, which does not follow {before.sequence}")
             version, since = versions.get(item.subject, (0, 0))
-            if item.version <= version or (since == run and item.version != version + 1):
+            if item.version <= version or (item.version > version + 1 and (since == run or item.file == f"keys/{index}")):
                 self.say("stream", item, f"is version {item.version} of {item.subject}, and {version + 1} is next")
             last[item.shard], versions[item.subject] = (item, run), (item.version, run)
 
@@ -493,7 +493,7 @@ class Judge:
         network = manifest.get("network", self.genesis["network"])
         if [manifest["origin"], manifest["size"], network] != [*head[:2], self.genesis["network"] or network]:
             raise Bad("manifest", "is of another log, size or network than the checkpoint and the genesis")
-        for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals)/[0-9]+", name)):
+        for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals|erasures)/[0-9]+", name)):
             index = int(file.partition("/")[2])
             self.guard("inclusion", file, index, self._alone, pack, file, index, head)
         nodes = self.guard("inclusion", "range.json", None, self._range, pack, asked, head) if "first" in asked else None
@@ -507,13 +507,13 @@ class Judge:
             else:
                 self.may(fact.actor, [], fact)
         self.order()
-        chosen = self.guard("manifest", "manifest.json", None, self._chosen, facts, asked, manifest.get("indices")) or set()
+        chosen = self.guard("asked", "manifest.json", None, self._chosen, facts, asked, manifest.get("indices")) or set()
         self.seals(chosen)
         documents = [parsed(pack.read(name)) if name in pack.names else {} for name in ("opened.json", "erasures.json")]
         self.guard("sealed", "opened.json", None, self.sealed, chosen, *documents, manifest["withheld"])
         used = {name for i, item in self.items.items() for name in (item.file, f"proofs/{i}.tlog-proof", f"commands/{i}.json")}
         if unused := sorted(name for name in pack.names - used if "/" in name):
-            raise Bad("manifest", "belongs to nothing that is in the pack", unused[0])
+            raise Bad("asked", "belongs to nothing that is in the pack", unused[0])
         self.facts["verified"] = f"{len(chosen)} records asked for, {len(self.items)} entries here, {self.commands} commands"
         if self.commands < len(facts) and not (without_commands or isinstance(pack, Live)):
             self.doubts.add("not every record has a command that could be verified: who asked is not shown")
@@ -560,7 +560,7 @@ class Judge:
         chosen = [fact for fact in there if all(getattr(fact, whole[n]) == asked[n] for n in whole.keys() & asked)]
         unknown = asked.keys() - whole.keys() - begins.keys() - {"since", "until", "first", "end"}
         if unknown or not (chosen or "first" in asked) or [f.index for f in chosen] != (indices or [f.index for f in chosen]):
-            raise Bad("manifest", "lists other entries than are here and fit what was asked")
+            raise Bad("asked", "lists other entries than are here and fit what was asked")
         if "versions" in asked and [fact.version for fact in chosen] != [n + 1 for n in range(len(chosen))]:
             raise Bad("stream", f"these are not the versions 1 to {len(chosen)} of {asked['versions']}")
         return {fact.index for fact in chosen}

@@ -191,7 +191,7 @@ class Contents:
         if keys & causes.keys():
             self._note_expiries(found)
         for places in found.values():
-            self._supporting.erasures += self.add_alone("keys", places.values())
+            self._supporting.erasures += self.add_alone("erasures", places.values())
         return found
 
     def _note_expiries(self, found: dict[str, dict[str, int]]) -> None:

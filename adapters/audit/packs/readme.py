@@ -28,8 +28,8 @@ What is in it
   range.json      the subtrees to the left and to the right of the range: with its entries they give the root
   proofs/         for each entry that stands alone its proof (c2sp.org/tlog-proof)
   seals/          for each entry the seal of its batch: which records it holds, so that none is left out
-  keys/           who registered and revoked the keys that signed, and what ended the keys of personal data
+  keys/           who registered and revoked the keys that signed
   commands/       who asked: each event's command with its signature, and the outcome
   opened.json     personal data that the reader may see, with the salts that prove it
-  erasures.json   personal data that can no longer be seen: where its key was destroyed, and who ordered it
+  erasures.json   personal data that can no longer be seen: where its key was destroyed, and who ordered it (erasures/)
 """

@@ -73,7 +73,10 @@ def indices_of(engine: Engine, events: Collection[str], size: int) -> dict[str, 
     for some in _pages(sorted(events)):
         where = tables.leaves.c.event.in_(some) & (tables.leaves.c.leaf < size)
         with reading(engine) as connection:
-            found |= dict(connection.execute(select(tables.leaves.c.event, tables.leaves.c.leaf).where(where)).tuples().all())
+            found |= {
+                row.event: row.leaf
+                for row in connection.execute(select(tables.leaves.c.event, tables.leaves.c.leaf).where(where))
+            }
     return found
 
 
