@@ -90,5 +90,6 @@ def _reason(name: str, text: str, field: str | None = None) -> RefusalReason:
 
 def _first_error(error: ValidationError) -> RefusalReason:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
+    # Of a union pydantic also names the member that it tried; fields and list places are what a sender knows.
+    path = ".".join(str(part) for part in first["loc"] if str(part).replace("_", "").islower() or isinstance(part, int))
     return _reason("Malformed", first["msg"], f"data.{path}"[:200])

@@ -17,5 +17,6 @@ def upgrade() -> None:
         sa.Column("master", sa.Integer(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
+        comment="A key is here, wrapped, or it is destroyed.",
     )
     op.create_index("vault_keys_person", "vault_sealing_keys", ["person", "retention_class", "year"], unique=True)
