@@ -15,6 +15,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -30,7 +31,6 @@ from adapters.keys import ed25519_signer
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed, Store
 from adapters.views.projector import Projector
-from contracts import rfc3339
 
 BUGS: dict[str, tuple[str, Callable[[], None]]] = {}
 """Each with the invariant that it breaks."""
@@ -128,9 +128,9 @@ def clients_clock() -> None:
     """A decision has the time that the client's clock shows."""
     original = deciding._Batch._seal_chunk
 
-    def seal(self: Any, chunk: Any, time: str, sealed: Any) -> Any:
+    def seal(self: Any, chunk: Any, now: datetime, sealed: Any) -> Any:
         times = [ruling.checked.record.time for ruling in chunk.rulings if ruling.checked.record is not None]
-        return original(self, chunk, rfc3339(times[-1]) if times else time, sealed)
+        return original(self, chunk, times[-1] if times else now, sealed)
 
     deciding._Batch._seal_chunk = seal  # type: ignore[method-assign]
 
