@@ -58,6 +58,8 @@ class Asked:
     record: CommandRecord
     now: datetime
     """The store's clock at the decision."""
+    person: str = ""
+    """Who holds the signer's key: the first key of its chain of rotations. Two keys of one person are not two persons."""
 
     @property
     def stream(self) -> str:

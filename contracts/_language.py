@@ -6,15 +6,18 @@ class that nobody put into a union does not exist for the wire.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 import contracts
 from contracts._values import FROM_THE_WIRE
+
+if TYPE_CHECKING:
+    from contracts._money import Leg
 
 
 class UnknownType(LookupError):
@@ -84,6 +87,11 @@ class Command(Message):
 class Event(Message):
     """A fact. Version n + 1 reads version n through a static method `upcast_n(data) -> data`, a pure function."""
 
+    def legs(self, stream: str) -> "Iterable[Leg]":
+        """What it posts to the ledger: per asset the legs sum to zero. A pure function of the fields and the stream's name."""
+        del stream
+        return ()
+
     def __init_subclass__(cls, *, retention: str = "none", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.wire = replace(cls.wire, retention=retention)
@@ -91,6 +99,11 @@ class Event(Message):
         if missing := [n for n, step in steps.items() if step is None]:
             raise TypeError(f"{cls.wire.type} is of version {cls.wire.version} but cannot upcast version {missing[0]}")
         cls.wire = replace(cls.wire, upcasters={n: step for n, step in steps.items() if step is not None})
+
+
+def moves_value(cls: type[Message]) -> bool:
+    """Whether the class is an event with a posting rule of its own."""
+    return issubclass(cls, Event) and cls.legs is not Event.legs
 
 
 @cache

@@ -27,6 +27,10 @@ class StreamAdvanced(Refused):
     """The stream is not at the version that the command expects."""
 
 
+class DustNotAllowed(Refused):
+    """Part of the amount is too small for the decimals of where it goes; it is refused before anything moves."""
+
+
 @dataclass
 class Aggregate(Generic[E]):
     """One stream's state. Its dataclass fields are its snapshot, so they are plain values.

@@ -15,21 +15,24 @@ _LOCK = 7_221_340_113
 
 
 def upgrade(engine: Engine, name: str) -> None:
-    """Bring a database to the newest schema of `migrations/<name>`, in one transaction. At the newest it does nothing."""
+    """Bring a database to the newest schema of `migrations/<name>`, in one transaction. At the newest it does nothing.
+
+    A history may have several heads: a context's views follow what all need, and no other context's.
+    """
     config = _config(name)
-    if current(engine, name) == ScriptDirectory.from_config(config).get_current_head():
+    if current(engine, name) == frozenset(ScriptDirectory.from_config(config).get_heads()):
         return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, "heads")
 
 
-def current(engine: Engine, name: str) -> str | None:
-    """The revision that the database is at; None when it is empty."""
+def current(engine: Engine, name: str) -> frozenset[str]:
+    """The revisions that the database is at; none when it is empty."""
     with reading(engine) as connection:
-        return context_for(connection, name).get_current_revision()
+        return frozenset(context_for(connection, name).get_current_heads())
 
 
 def context_for(connection: Connection, name: str) -> MigrationContext:

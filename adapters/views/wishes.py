@@ -64,7 +64,7 @@ def collected_wish(intent: Intended, collector: str, shard: str, first: int, las
 
 
 def derived_uuid7(moment: datetime, seed: str) -> str:
-    """A UUIDv7 of that time whose 74 random bits are the first of the seed's SHA-256 (spec/treasury.md)."""
+    """A UUIDv7 of that time whose 74 random bits are the first of the seed's SHA-256."""
     bits = int.from_bytes(sha256(seed.encode()).digest()[:10]) >> 6
     milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
     number = milliseconds << 80 | 7 << 76 | bits >> 62 << 64 | 2 << 62 | bits & (1 << 62) - 1
