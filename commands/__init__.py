@@ -34,6 +34,8 @@ class Grant:
     role: str
     prefix: str
     not_after: datetime
+    follows: str | None = None
+    """The key whose place it takes: its holder is the same person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ class Asked:
     """The store's clock at the decision."""
     person: str = ""
     """Who holds the signer's key: the first key of its chain of rotations. Two keys of one person are not two persons."""
+
+    def __post_init__(self) -> None:
+        self.person = self.person or self.record.source
 
     @property
     def stream(self) -> str:

@@ -62,7 +62,7 @@ class Identity(Service):
                 return [Grant(key, grant.role, grant.prefix, not_after) for grant in roles]
             case KeyRotated(key=key, successor=successor, roles=roles, not_after=not_after, until=until):
                 return [
-                    *(Grant(successor, grant.role, grant.prefix, not_after) for grant in roles),
+                    *(Grant(successor, grant.role, grant.prefix, not_after, follows=key) for grant in roles),
                     *(Grant(key, grant.role, grant.prefix, until) for grant in roles),
                 ]
             case RoleWithdrawn(key=key, role=role, prefix=prefix):

@@ -19,7 +19,7 @@ DECIMALS = {
     "USD": 4, "EUR": 4, "GBP": 4, "USD.s": 18, "EUR.s": 18, "GBP.s": 18, "USD.bank": 2, "EUR.bank": 2, "GBP.bank": 2,
     "USDT": 4, "USDC": 4, "USDT.s": 6, "USDC.s": 6,
 }  # fmt: skip
-"""Each asset with its decimals (white paper 8.2, 9.2). A bridged token on its home chain is named by that chain: `USDT.ethereum`."""
+"""Decimals of each asset (white paper 8.2, 9.2). A bridged token on its home chain is named by that chain: `USDT.ethereum`."""
 
 _BRIDGED = re.compile(r"(USDT|USDC)\.[a-z]+")
 

@@ -72,6 +72,12 @@ class KeyAuthority:
     sequence: int
     revoked: bool
     grants: tuple[Granted, ...]
+    person: str | None = None
+    """The first key of its chain of rotations; None where it is that key itself."""
+
+    @property
+    def holder(self) -> str:
+        return self.person or self.key
 
     @property
     def position(self) -> tuple[str, int]:

@@ -145,7 +145,8 @@ class Store:
             grant = Granted(row.role, row.prefix, instant(row.not_after), row.shard, row.sequence)
             grants.setdefault(row.key, []).append(grant)
         return {
-            row.key: KeyAuthority(row.key, row.shard, row.sequence, row.revoked, tuple(grants.get(row.key, ()))) for row in rows
+            row.key: KeyAuthority(row.key, row.shard, row.sequence, row.revoked, tuple(grants.get(row.key, ())), row.person)
+            for row in rows
         }
 
     def streams(
@@ -290,6 +291,9 @@ class Store:
             for g, shard, n in newest.values()
         ]
         connection.execute(insert(grants), rows)
+        for successor, before in {g.key: g.follows for g, _, _ in granted if g.follows}.items():
+            person = connection.scalar(select(keys.c.person).where(keys.c.key == before)) or before
+            connection.execute(update(keys).where(keys.c.key == successor).values(person=person))
 
 
 __all__ = [

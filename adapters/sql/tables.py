@@ -95,6 +95,8 @@ authority_keys = Table(
     Column("shard", String(80), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("revoked", Boolean, nullable=False),
+    # The first key of its chain of rotations; null where it is that key itself.
+    Column("person", String(90)),
     comment="Each key with the position of the event that changed it last. Share-locked by decisions that rely on it.",
 )
 

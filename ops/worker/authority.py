@@ -47,11 +47,15 @@ def covers(prefix: str, subject: str) -> bool:
     return len(subject) == len(prefix) or not prefix or not prefix[-1].isalnum() or not subject[len(prefix)].isalnum()
 
 
-def changed(known: KeyAuthority | None, change: AuthorityChange, shard: str, sequence: int) -> KeyAuthority:
-    """The key after an event of this very batch, for the commands that follow it there."""
+def changed(
+    known: KeyAuthority | None, change: AuthorityChange, shard: str, sequence: int, followed: KeyAuthority | None = None
+) -> KeyAuthority:
+    """The key after an event of this very batch, for the commands that follow it there. `followed` is the key it replaces."""
     now = known or KeyAuthority(change.key, shard, sequence, revoked=False, grants=())
     now = replace(now, shard=shard, sequence=sequence)
     if isinstance(change, Grant):
+        if change.follows:
+            now = replace(now, person=followed.holder if followed else change.follows)
         others = tuple(g for g in now.grants if (g.role, g.prefix) != (change.role, change.prefix))
         return replace(now, grants=(*others, Granted(change.role, change.prefix, change.not_after, shard, sequence)))
     if change.role is None:

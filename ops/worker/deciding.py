@@ -20,7 +20,7 @@ from adapters.sql.store import (
     Shard,
     Store,
 )
-from commands import Asked, AuthorityChange, Service, services
+from commands import Asked, AuthorityChange, Grant, Service, services
 from contracts import (
     MAX_RECORD_BYTES,
     Command,
@@ -224,14 +224,14 @@ class _Batch:
             ruling.refusal = permit
             return
         ruling.permit = permit
-        self._ask(chunk, ruling, command, record)
+        self._ask(chunk, ruling, command, record, known)
 
-    def _ask(self, chunk: Chunk, ruling: Ruling, command: Command, record: CommandRecord) -> None:
+    def _ask(self, chunk: Chunk, ruling: Ruling, command: Command, record: CommandRecord, known: KeyAuthority | None) -> None:
         service, aggregates = self._decider.service(command.wire.context), self._decider.aggregates
         addressed: Aggregate[Any] | None = None
         is_poison = False
         try:
-            addressed = service.decide(command, Asked(record, self._now))
+            addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
@@ -255,9 +255,13 @@ class _Batch:
                 ruling.changes_authority = True
                 self._changed.add(change.key)
                 sequence = chunk.shard.next_sequence + chunk.events + ordinal
-                known = self._authority.get(change.key) or self._decider.authority_of([change.key]).get(change.key)
+                known = self._known_key(change.key)
                 self._relied.setdefault(change.key, known)
-                self._authority[change.key] = changed(known, change, chunk.shard.events, sequence)
+                followed = self._known_key(change.follows) if isinstance(change, Grant) and change.follows else None
+                self._authority[change.key] = changed(known, change, chunk.shard.events, sequence, followed)
+
+    def _known_key(self, key: str) -> KeyAuthority | None:
+        return self._authority.get(key) or self._decider.authority_of([key]).get(key)
 
     # Sealing
 

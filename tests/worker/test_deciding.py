@@ -276,6 +276,21 @@ def test_a_stream_that_was_looked_at_before_is_compared_each_time(world: World) 
     assert world.refusal(sent) == "AlreadyKnown"
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whoever_rotates_a_key_stays_one_person(world: World, at_once: bool) -> None:
+    """Where two persons must agree, a successor is not a second one; in the batch that rotates as in every later one."""
+    worker, successor = world.worker(home(new)), in_other_shard(home(new))
+    world.publish(propose(new), rotation(successor))
+
+    while worker.chunks():
+        worker.work(None if at_once else 1)
+
+    keys = [new.did, successor.did]
+    cached, stored = worker.decider.authority_of(keys), world.store.authority(keys)
+    assert [cached[key].holder for key in keys] == [new.did] * 2
+    assert [stored[key].holder for key in keys] == [new.did] * 2
+
+
 _waiting: dict[int, Any] = {}
 
 
