@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.garbage import collect_rarely
-from adapters.kafka.commands import CommandSender, sign_command
+from adapters.kafka.commands import CommandSender, sign_command, watching_outcomes
 from adapters.kafka.relay import Relay
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
@@ -23,13 +23,14 @@ from adapters.telemetry import RelayTelemetry, WorkerTelemetry
 from adapters.views import Projector
 from adapters.views.processes import Arrived, CollectorReader, ProcessReader
 from adapters.views.readers import ProjectionReader
+from adapters.views.todo import TodoRunner
 from adapters.views.wishes import Send, Wish
 from ops.compose import Deployment, open_engine
 from ops.heartbeat import Heartbeat
 from ops.supervisor import Part
 from ops.worker.deciding import Decider
 from ops.worker.loop import Worker
-from streams import Process, Projection, RawRecord, Stream
+from streams import Collector, Process, Projection, RawRecord, TodoList
 
 if TYPE_CHECKING:
     from adapters.faust.group import Reader
@@ -89,7 +90,7 @@ async def run_relay(deployment: Deployment) -> None:
 
 
 async def run_readers(deployment: Deployment, names: Collection[str] = (), instance: str | None = None) -> None:
-    """Run projections, processes and collectors, a Faust app each; all of them, or those named. Raises GroupFailed."""
+    """Run projections, processes, collectors (a Faust app each) and to-do lists; all, or those named. Raises GroupFailed."""
     # Faust takes longer to import than all the rest, and worker and relay, which never need it, start again in a hurry.
     from adapters.faust.group import Group
 
@@ -102,12 +103,17 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
     sender = CommandSender(client, deployment.settings.partitions)
     await sender.start()
     stop_on_signals(stop.set)
-    readers = [_reader(deployment, wired[name], engine, sender) for name in sorted(names or wired)]
+    wanted = [wired[name] for name in sorted(names or wired)]
+    readers = [_reader(deployment, stream, engine, sender) for stream in wanted if not isinstance(stream, TodoList)]
+    send = _signing(deployment, sender)
+    lists = [TodoRunner(engine, stream, send) for stream in wanted if isinstance(stream, TodoList)]
     groups = [
         Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat) for reader in readers
     ]
     collect_rarely()
     tasks = [asyncio.create_task(group.run(stop)) for group in groups]
+    tasks += [asyncio.create_task(working.run(stop, heartbeat.beat)) for working in lists]
+    tasks += [asyncio.create_task(_tell_outcomes(deployment, lists, stop))] if lists else []
     try:
         # The first that fails ends the process, and with it all: whoever supervises it starts it again.
         await asyncio.gather(*tasks)
@@ -119,10 +125,21 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
 
 
 class NoSuchStream(LookupError):
-    """The name is that of no projection, process or collector."""
+    """The name is that of no projection, process, collector or to-do list."""
 
 
-def _reader(deployment: Deployment, stream: Stream, engine: Engine, sender: CommandSender) -> "Reader":
+async def _tell_outcomes(deployment: Deployment, lists: Sequence[TodoRunner], stop: asyncio.Event) -> None:
+    """What was missed while nobody listened is repeated when its task is sent again."""
+    client, partitions = deployment.settings.kafka_client_options(), deployment.settings.partitions
+    async with watching_outcomes(client, deployment.contexts(), partitions) as outcomes:
+        while not stop.is_set():
+            if answers := await outcomes.answers():
+                await asyncio.gather(*(working.hear(answers) for working in lists))
+
+
+def _reader(
+    deployment: Deployment, stream: Projection | Process | Collector, engine: Engine, sender: CommandSender
+) -> "Reader":
     if isinstance(stream, Projection):
         return ProjectionReader(Projector(engine, stream))
     send = _signing(deployment, sender)

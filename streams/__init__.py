@@ -2,19 +2,25 @@
 
 A module here is a context; `streams(world)` yields what it wires, and `ops/compose.py` walks the package. A projection is
 read into SQL; a process turns events into commands; a collector turns signed facts that no rule decides on one by one
-(heartbeats) into commands of many.
+(heartbeats) into commands of many; a to-do list turns what the views show as due into commands.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from contracts import Command, Event, Record
+from sqlalchemy import Connection
+
+from contracts import Command, Event, EventId, Record
 from projections import Projection
 
-__all__ = ["Collector", "Intent", "Process", "Projection", "RawRecord", "Stream", "World", "all_streams"]
+__all__ = [
+    "Collector", "Desk", "Errand", "Intent", "Process", "Projection", "RawRecord", "Refusal", "Stream", "Task", "TodoList",
+    "World", "all_streams",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,76 @@ class Collector:
     collect: Callable[[Sequence[RawRecord]], Iterable[Intent]]
 
 
-Stream = Projection | Process | Collector
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A command that is due. Its id follows from the list, `key` and `at`: planned again, it is the same command."""
+
+    command: Command
+    subject: str
+    key: str
+    """Names the errand within its list, `pay:<withdrawal>:<attempt>`; at most 200 characters."""
+    at: datetime
+    """Since when it is due, as the views say; never the desk's own time."""
+    cause: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A call to the outside (a bank, a chain) whose answer is a command; None as long as there is nothing to say.
+
+    It is called outside the snapshot, and again until what it did shows in the views: it must bear that.
+    """
+
+    call: Callable[[], Command | None]
+    subject: str
+    key: str
+    at: datetime
+    cause: EventId | None = None
+
+
+class Refusal(Protocol):
+    """Why a task was not done."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def at(self) -> datetime: ...
+
+
+class Desk(Protocol):
+    """What a plan may look at."""
+
+    @property
+    def connection(self) -> Connection:
+        """The views, in one snapshot, to read from."""
+        ...
+
+    @property
+    def now(self) -> datetime: ...
+
+    def refusal(self, key: str) -> Refusal | None:
+        """What the list's task of that key was refused with, whenever that was."""
+        ...
+
+
+@dataclass(frozen=True)
+class TodoList:
+    """A process that spans streams or waits for time. `plan` yields all that is due and not yet done as the views show it.
+
+    It remembers nothing: whoever runs it may die anywhere, and two that run it send the same commands. A task that was
+    refused is not sent again; what becomes of it then is for the plan to say.
+    """
+
+    name: str
+    plan: Callable[[Desk], Iterable[Task | Errand]]
+    every_seconds: float = 0.5
+
+
+Stream = Projection | Process | Collector | TodoList
 
 
 class World(Protocol):

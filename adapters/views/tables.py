@@ -37,3 +37,23 @@ parked = Table(
     Index("parked_stream", "reader", "stream"),
     comment="Events that a reader could not apply, and those of the same stream that came after them.",
 )
+
+refused_tasks = Table(
+    "refused_tasks",
+    METADATA,
+    Column("list", String(120), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("name", String(60), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", String(30), nullable=False),
+    comment="Tasks of to-do lists that the rules said no to. An outcome that is heard again writes the same row.",
+)
+
+leases = Table(
+    "leases",
+    METADATA,
+    Column("name", String(120), primary_key=True),
+    Column("holder", String(80), nullable=False),
+    Column("until", String(30), nullable=False),
+    comment="Who works off each to-do list. Only to spare work: two at once send the same commands.",
+)

@@ -1,5 +1,6 @@
 """The store on both databases: one deployment each, made by any number of processes, with locks that hold."""
 
+import pkgutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+import projections
 from adapters.audit.tables import METADATA as AUDIT
 from adapters.sql import engine_for, reading, tables
 from adapters.sql.engine import IDLE_IN_TRANSACTION_SECONDS
@@ -25,7 +27,6 @@ from adapters.sql.wake import wake_for
 from adapters.vault.tables import METADATA as VAULT
 from adapters.views.tables import METADATA as READERS
 from commands import Grant
-from contracts import contexts
 from projections import METADATA as VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,8 +93,8 @@ def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> No
     [("store", [tables.METADATA]), ("views", [READERS, VIEWS]), ("audit", [AUDIT]), ("vault", [VAULT])],
 )
 def test_migrations_from_empty_make_exactly_the_tables_of_the_code(store_url: str, name: str, metadata: list[MetaData]) -> None:
-    for context in contexts():
-        __import__(f"projections.{context}")
+    for module in pkgutil.iter_modules(projections.__path__):
+        __import__(f"projections.{module.name}")
     wanted = MetaData()
     for one in metadata:
         for table in one.tables.values():
