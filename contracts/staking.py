@@ -18,6 +18,7 @@ from contracts._money import Leg, move
 from contracts._values import Address, AtomicText, Count, Did, Digest, EventId, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import SLOTS_PER_EPOCH
 from contracts.providers import Tier
+from contracts.treasury import HoldId, LedgerAccount
 
 POLICY_VERSION = 1
 """Of the parameters below; a case says under which it was opened."""
@@ -146,9 +147,9 @@ class PartOfRequest(Value):
 
 
 class PostedBond(Value):
-    """A bond for a dispute or an appeal: the treasury's hold, its account, and how much."""
+    """A bond for a dispute or an appeal: the treasury's account, the hold within it, and how much."""
 
-    hold: Uuid
+    hold: HoldId
     account: StreamName
     units: PositiveSpace
 
@@ -161,7 +162,7 @@ class Stake(Command, role="staking.process", stream="staking/collateral"):
     """Put at risk what an account holds for it. The holder asks for it by the hold's purpose, `stake:<stream>`."""
 
     amount: PositiveSpace
-    hold: Uuid
+    hold: HoldId
     account: StreamName
     """The treasury's account, to which the money returns."""
 
@@ -297,7 +298,7 @@ class ProveRefutation(Command, role="staking.process", stream="staking/case"):
 class PostBond(Command, role="staking.process", stream="staking/case"):
     """An account holds a bond for a dispute or an appeal: its hold's purpose is `bond:<case>`."""
 
-    hold: Uuid
+    hold: HoldId
     account: StreamName
     amount: PositiveSpace
 
@@ -305,14 +306,14 @@ class PostBond(Command, role="staking.process", stream="staking/case"):
 class Dispute(Command, role="staking.holder", stream="staking/case"):
     """Put the case to the vote (white paper 14), with a bond that was posted."""
 
-    hold: Uuid
+    hold: HoldId
     statement: Digest
 
 
 class Appeal(Command, role="staking.holder", stream="staking/case"):
     """Ask the council for a second look, with twice the bond."""
 
-    hold: Uuid
+    hold: HoldId
     statement: Digest
 
 
@@ -362,13 +363,13 @@ class CountDrip(Command, role="staking.process", stream="staking/faucetday"):
 
 class Staked(Event, retention="financial"):
     amount: SpaceUnits
-    hold: Uuid
+    hold: HoldId
     account: StreamName
     active: SpaceUnits
     epoch: Count
 
     def legs(self, stream: str) -> Iterable[Leg]:
-        return move(hold_account(self.hold), collateral_account(stream), "SPACE", self.amount)
+        return move(clearing_account(stream), collateral_account(stream), "SPACE", self.amount)
 
 
 class TierChanged(Event):
@@ -392,7 +393,7 @@ class UnstakeCancelled(Event):
 
 
 class Withdrawn(Event, retention="financial"):
-    """The treasury credits the account against the request, named as a hold."""
+    """The treasury credits the account against the clearing account."""
 
     request: Uuid
     amount: SpaceUnits
@@ -400,7 +401,7 @@ class Withdrawn(Event, retention="financial"):
     epoch: Count
 
     def legs(self, stream: str) -> Iterable[Leg]:
-        return move(collateral_account(stream), hold_account(self.request), "SPACE", self.amount)
+        return move(collateral_account(stream), clearing_account(stream), "SPACE", self.amount)
 
 
 class HeldForCase(Event):
@@ -503,22 +504,22 @@ class CaseAttested(Event, retention="financial"):
 
 
 class BondPosted(Event, retention="financial"):
-    hold: Uuid
+    hold: HoldId
     account: StreamName
     amount: SpaceUnits
 
     def legs(self, stream: str) -> Iterable[Leg]:
-        return move(hold_account(self.hold), bond_account(stream), "SPACE", self.amount)
+        return move(clearing_account(stream), bond_account(stream), "SPACE", self.amount)
 
 
 class Disputed(Event):
-    hold: Uuid
+    hold: HoldId
     statement: Digest
     proposal: Uuid
 
 
 class Appealed(Event):
-    hold: Uuid
+    hold: HoldId
     statement: Digest
     answer_until: Timestamp
 
@@ -653,11 +654,12 @@ def bond_account(stream: str) -> str:
     return f"stake:dispute:{stream.split('/', 2)[-1]}"
 
 
-def hold_account(hold: str) -> str:
-    """Between the treasury and a collateral: the treasury captures a hold into it, or credits an account from it."""
-    return f"hold:{hold}"
+def clearing_account(stream: str) -> LedgerAccount:
+    """Between the treasury and a collateral or case: holds are captured into it, and accounts are credited from it."""
+    kind, subject = named_collateral(stream)
+    return LedgerAccount(f"hold:{kind or 'dispute'}:{subject or stream.split('/', 2)[-1]}")
 
 
 def _returned(bonds: Iterable[PostedBond], stream: str) -> Iterator[Leg]:
     for bond in bonds:
-        yield from move(bond_account(stream), hold_account(bond.hold), "SPACE", bond.units)
+        yield from move(bond_account(stream), clearing_account(stream), "SPACE", bond.units)

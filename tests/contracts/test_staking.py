@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts import Did, Event, StreamName, Uuid, sums, uuid7
+from contracts import Did, Event, StreamName, sums, uuid7
 from contracts.liveness import SLOTS_PER_EPOCH
 from contracts.staking import (
     EXPECTED_MINIMUM,
@@ -23,10 +23,12 @@ from contracts.staking import (
     key_claim_stream,
     named_collateral,
 )
+from contracts.treasury import HoldId
 from tests.domain.given import did, digest
 
 ACCOUNT = StreamName("treasury/account/alice.SPACE")
-HOLD, OTHER = uuid7(1, bytes(10)), uuid7(2, bytes(10))
+HOLD, OTHER = HoldId("h-1"), HoldId("h-2")
+REQUEST = uuid7(1, bytes(10))
 DEVICE = did("alice")
 BOND = collateral_stream("bond", DEVICE)
 CASE = case_id(DEVICE, "downtime", 20_782, digest("evidence"))
@@ -36,7 +38,7 @@ NOON = "2026-11-24T12:00:00.000000Z"
 
 MOVING: list[tuple[str, Event]] = [
     (BOND, Staked(amount=7, hold=HOLD, account=ACCOUNT, active=7, epoch=1)),
-    (BOND, Withdrawn(request=HOLD, amount=7, account=ACCOUNT, epoch=1)),
+    (BOND, Withdrawn(request=REQUEST, amount=7, account=ACCOUNT, epoch=1)),
     (BOND, Slashed(case=CASE, amount=7, left=0, epoch=1)),
     (case_stream(CASE), BondPosted(hold=HOLD, account=ACCOUNT, amount=7)),
     (case_stream(CASE), CaseVoided(cause="no_quorum", returned=BONDS)),
@@ -56,15 +58,15 @@ def test_what_moves_value_adds_up_to_nothing(stream: str, event: Event) -> None:
 def test_a_stake_is_paid_from_the_captured_hold_and_a_slash_is_burned() -> None:
     postings = {(leg.account, leg.units) for _, event in MOVING[:3] for leg in event.legs(BOND)}
 
-    account = f"stake:bond:{DEVICE}"
-    assert postings == {(account, 7), (account, -7), (f"hold:{HOLD}", 7), (f"hold:{HOLD}", -7), ("treasury:burn", 7)}
+    account, clearing = f"stake:bond:{DEVICE}", f"hold:bond:{DEVICE}"
+    assert postings == {(account, 7), (account, -7), (clearing, 7), (clearing, -7), ("treasury:burn", 7)}
 
 
 def test_a_lost_bond_is_burned_and_an_unused_one_returns() -> None:
     legs = {(leg.account, leg.units) for leg in MOVING[5][1].legs(case_stream(CASE))}
 
     case = f"stake:dispute:{CASE}"
-    assert legs == {("treasury:burn", 100_000), (case, -100_000), (f"hold:{OTHER}", 200_000), (case, -200_000)}
+    assert legs == {("treasury:burn", 100_000), (case, -100_000), (f"hold:dispute:{CASE}", 200_000), (case, -200_000)}
 
 
 @pytest.mark.parametrize("subject", [did("a"), Did(f"did:pkh:eip155:8453:0x{'a' * 40}"), "0x" + "f" * 40])
@@ -88,4 +90,3 @@ def test_a_key_is_claimed_by_its_hash_as_a_serial_number_is() -> None:
 
 def test_half_of_an_epochs_slots_are_enough_to_judge() -> None:
     assert (EXPECTED_MINIMUM, SLOTS_PER_EPOCH) == (144, 288)
-    assert isinstance(HOLD, Uuid)
