@@ -287,8 +287,6 @@ class Judge:
     """Everything that is held against entries, in whatever order they come; what needs all of them is judged at the end."""
 
     def __init__(self, policy: bytes | None, genesis: bytes | None, since: bytes | None) -> None:
-        given = {"policy": policy, "genesis": genesis}
-        self.doubts = {f"no {name} was given (--{name} FILE): whose keys count is unknown" for name in given if not given[name]}
         self.bad, self.facts, self.commands = list[dict[str, Any]](), dict[str, Any](), 0
         self.policy, self.states = Policy(policy) if policy else None, defaultdict[str, list[str]](list)
         self.genesis = parsed(genesis) if genesis else {"network": None, "keys": []}
@@ -298,6 +296,8 @@ class Judge:
         for n, (key, role) in enumerate((first, role) for first in self.genesis["keys"] for role in first["roles"]):
             self.changes[key["key"]].append(Change("", "genesis", n, role["role"], role["prefix"], key["not_after"]))
         self.writers = {key for key, grants in self.changes.items() if any(grant.role == "store.writer" for grant in grants)}
+        known = {"policy": policy, "genesis": self.writers}
+        self.doubts = {f"no {name} that names keys was given (--{name} FILE): whose?" for name in known if not known[name]}
         self.items, self.fields = dict[int, Fact | Seal](), list[tuple[Fact, str, dict[str, Any]]]()
         self.old = open_checkpoint(since, self.keys) if since else None
         if self.old and self.logs and not any(key.name == self.old.origin and key in self.old.signed for key in self.logs):
@@ -515,10 +515,10 @@ class Judge:
         if unused := sorted(name for name in pack.names - used if "/" in name):
             raise Bad("asked", "belongs to nothing that is in the pack", unused[0])
         self.facts["verified"] = f"{len(chosen)} records asked for, {len(self.items)} entries here, {self.commands} commands"
+        who, else_ = "who asked: not every record has a command that could be verified", "that nothing else fits, or ends a key"
         if self.commands < len(facts) and not (without_commands or isinstance(pack, Live)):
-            self.doubts.add("not every record has a command that could be verified: who asked is not shown")
-        if len(self.items) < head.size:
-            self.facts["not shown"] = "that the log has nothing else (another entry that fits, a revocation) than is here"
+            self.doubts.add(who)
+        self.facts["not shown"] = [who] * (self.commands < len(facts)) + [else_] * (len(self.items) < head.size)
 
     def _alone(self, pack: Pack, file: str, index: int, head: Checkpoint) -> None:
         top, _, note = pack.read(f"proofs/{index}.tlog-proof").partition(b"\n\n")

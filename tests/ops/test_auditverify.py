@@ -621,6 +621,27 @@ def test_the_answer_is_one_object_for_programs(deployed: Deployed, stranger: Str
     assert {"checkpoint", "asked", "verified", "sealed", "unclear", "found", "verdict"} <= answer.keys()
 
 
+def test_a_genesis_without_a_writer_is_as_good_as_none(
+    deployed: Deployed, stranger: Stranger, given: list[object], tmp_path: Path
+) -> None:
+    """Nobody could be held against it, so nothing is verified by it."""
+    pack = KINDS["event"](deployed, tmp_path / "p.zip", enclosed(deployed)).path
+    (tmp_path / "handed-out" / "genesis.json").write_text(json.dumps({**GENESIS, "keys": []}))
+
+    assert stranger.verify(pack, *given).code == 3
+
+
+def test_it_says_what_such_a_pack_cannot_show(
+    deployed: Deployed, stranger: Stranger, given: list[object], tmp_path: Path, served: tuple[type[Served], str]
+) -> None:
+    """Of a part, that there is nothing else; of a live log, who asked; of a whole bundle, nothing is left."""
+    part, whole = (KINDS[kind](deployed, tmp_path / kind, enclosed(deployed)).path for kind in ("event", "whole"))
+
+    told = [stranger.verify(what, *given).answer["not shown"] for what in (part, served[1], whole)]
+
+    assert [[text.split()[0] for text in texts] for texts in told] == [["that"], ["who"], []]
+
+
 def test_the_genesis_of_another_network_is_noticed(
     deployed: Deployed, stranger: Stranger, given: list[object], tmp_path: Path
 ) -> None:
