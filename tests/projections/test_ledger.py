@@ -45,9 +45,9 @@ class Naive:
         owner, amount = stream.split("/")[2].split(".")[0], event.amount
         match event:
             case Credited():
-                there, here = f"account:{owner}", event.counter
+                there, here = f"account:{owner}", str(event.counter)
             case Debited():
-                there, here = event.counter, f"account:{owner}"
+                there, here = str(event.counter), f"account:{owner}"
             case _:
                 there, here = "holders", f"payable:payee:{owner}"
         self.held[there, amount.asset] += amount.units
