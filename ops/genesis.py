@@ -19,16 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters import keys
 from adapters.tlog.notes import NoteSigner
 from commands import Grant
-from contracts import Did, Role, Timestamp
+from contracts import Did, Role, Timestamp, languages
 from contracts.identity import SERVICE_KEY_DAYS
 
 ROOTS = 3
 """Keys that found the network and register all others (white paper 13.1: no single person does)."""
-PROCESS_ROLES = (
-    ("liveness.collector", "liveness/"), ("liveness.clock", "liveness/"), ("providers.process", "providers/"),
-    ("audit.sequencer", "audit/"), ("audit.process", "audit/"), ("audit.clock", "audit/"), ("custody.process", "custody/"),
-)  # fmt: skip
-"""What the deployment's own processes are for."""
+PROCESS_KINDS = frozenset({"process", "clock", "collector", "sequencer"})
+"""Roles of the deployment's own processes: each context says in its language which of them it wants."""
 AUDITORS = 2
 """What matters in the audit log takes two persons."""
 AUDITOR_ROLES = tuple((f"audit.{kind}", "audit/") for kind in ("reader", "officer", "keyholder", "operator", "publisher"))
@@ -97,7 +94,7 @@ def make_genesis(
     writer = keys.write_key(key_folder / "writer.key")
     first = [FirstKey(key=Did(r.did), roles=(_role("identity.root", "identity/"),), not_after=until) for r in roots]
     process = keys.write_key(key_folder / "process.key")
-    roles = tuple(_role(*role) for role in PROCESS_ROLES)
+    roles = tuple(_role(role, f"{role.partition('.')[0]}/") for role in process_roles())
     first.append(FirstKey(key=Did(process.did), roles=roles, not_after=until))
     first.append(FirstKey(key=Did(writer.did), roles=(_role(WRITER_ROLE, ""),), not_after=until))
     auditors = [keys.write_key(key_folder / f"auditor-{n + 1}.key") for n in range(AUDITORS)]
@@ -109,6 +106,12 @@ def make_genesis(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(genesis.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n")
     return genesis
+
+
+def process_roles() -> list[str]:
+    """The roles that some context's commands need of the deployment's own processes."""
+    roles = {role for message in languages() for role in message.wire.roles}
+    return sorted(role for role in roles if role.partition(".")[2] in PROCESS_KINDS)
 
 
 def _role(role: str, prefix: str) -> FirstRole:

@@ -25,6 +25,7 @@ from adapters.views.processes import Arrived, CollectorReader, ProcessReader
 from adapters.views.readers import ProjectionReader
 from adapters.views.todo import TodoRunner
 from adapters.views.wishes import Send, Wish
+from contracts import Command
 from ops.compose import Deployment, open_engine
 from ops.heartbeat import Heartbeat
 from ops.supervisor import Part
@@ -149,13 +150,18 @@ def _reader(
 
 
 def _signing(deployment: Deployment, sender: CommandSender) -> Send:
-    """Signs what processes and collectors want with the processes' key."""
-    signer = keys.read_key(deployment.settings.keys / "process.key")
+    """Signs what processes, collectors and to-do lists want: with the key that bears a role's name, else the processes'."""
+    folder = deployment.settings.keys
+    signers = {path.stem: keys.read_key(path) for path in sorted(folder.glob("*.*.key"))}
+    process = keys.read_key(folder / "process.key")
+
+    def signer(command: Command) -> keys.Signer:
+        return next((signers[role] for role in command.wire.roles if role in signers), process)
 
     async def send(wishes: Sequence[Wish]) -> None:
         signed = [
             sign_command(
-                wish.command, wish.subject, signer, deployment.network, id=wish.id, time=wish.time,
+                wish.command, wish.subject, signer(wish.command), deployment.network, id=wish.id, time=wish.time,
                 causationid=wish.causationid, correlationid=wish.correlationid, traceparent=wish.traceparent,
             )
             for wish in wishes
