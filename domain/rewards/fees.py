@@ -1,0 +1,151 @@
+"""Fees: each is divided in whole units, and what a division leaves over is carried to the next: nobody's share drifts."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from contracts import Amount
+from contracts.rewards import (
+    BURN_PERCENT,
+    PROTOCOL_FEE_PERCENT,
+    SPACE,
+    SPLITS,
+    FeeSplit,
+    FeeTaken,
+    Left,
+    Payee,
+    Split,
+    SplitFee,
+    TakeFee,
+    fee_stream,
+)
+from domain import Aggregate, Refused
+
+FeeEvent = FeeSplit | FeeTaken
+
+
+class ReceiptAlreadySplit(Refused):
+    """The receipt is divided already, and it said something else."""
+
+
+class AlreadyTaken(Refused):
+    """The fee of that reference is taken already, and it was another one."""
+
+
+class WrongProtocolFee(Refused):
+    """The protocol fee is one per cent of the price, rounded up, and nothing where a bundle has paid it (white paper 9.7)."""
+
+
+class NotOfThisStream(Refused):
+    """A fee stream is named by kind, payee and asset."""
+
+
+class ModelNotNamed(Refused):
+    """An inference has a model, and its share an owner or an escrow."""
+
+
+def protocol_fee(price: int) -> int:
+    """On top of the price, rounded up: a price of one unit costs two."""
+    return -(-price * PROTOCOL_FEE_PERCENT // 100)
+
+
+def fee_inside(bundle: int) -> int:
+    """The protocol fee that a bundle's price contains: 1.00 of 100.00, for what is left buys 99.00 and its fee."""
+    return bundle - bundle * 100 // (100 + PROTOCOL_FEE_PERCENT)
+
+
+@dataclass
+class FeeStream(Aggregate[FeeEvent]):
+    """The fees of one kind that one payee earned in one asset."""
+
+    left: Left = field(default_factory=Left)
+    said: dict[str, str] = field(default_factory=dict)
+    """Of each receipt or reference a digest of what was said."""
+    owners: dict[str, Payee] = field(default_factory=dict)
+
+    def split(self, command: SplitFee, registered: Payee | None = None, split: Split | None = None) -> None:
+        """`registered` is the model's owner, where one is. Raises ReceiptAlreadySplit, WrongProtocolFee and others."""
+        self._require_own(command.kind, command.payee, command.price.asset)
+        if command.receipt in self.said:
+            recorded = self.owners.get(command.receipt)
+            if self.said[command.receipt] != _digest(command) or command.model_owner not in (None, recorded):
+                raise ReceiptAlreadySplit(field="receipt")
+            return
+        price = command.price.units
+        if command.protocol_fee != (0 if command.prepaid else protocol_fee(price)):
+            raise WrongProtocolFee(field="protocol_fee")
+        if command.kind == "inference" and command.model is None:
+            raise ModelNotNamed(field="model")
+        self.record(self._divided(command, split or SPLITS[command.kind], command.model_owner or registered))
+
+    def take(self, command: TakeFee) -> None:
+        """Raises AlreadyTaken, NotOfThisStream."""
+        asset = command.amount.asset
+        if not (self.id.startswith(f"{command.source}.") and self.id.endswith(f".{asset}")):
+            raise NotOfThisStream(field="subject")
+        if command.reference in self.said:
+            if self.said[command.reference] != _digest(command):
+                raise AlreadyTaken(field="reference")
+            return
+        burned, rest = divmod(self.left.burn + command.amount.units * BURN_PERCENT, 100)
+        self.record(
+            FeeTaken(
+                **dict(command), **_burned(asset, burned), kept=command.amount.units - burned,
+                left=self.left.model_copy(update={"burn": rest}),
+            )
+        )  # fmt: skip
+
+    def apply(self, event: FeeEvent) -> None:
+        match event:
+            case FeeSplit(receipt=receipt, left=left, model_owner=owner):
+                self.left, self.said[receipt] = left, _digest(event)
+                if owner:
+                    self.owners[receipt] = owner
+            case FeeTaken(reference=reference, left=left):
+                self.left, self.said[reference] = left, _digest(event)
+            case _:
+                assert_never(event)
+
+    def _divided(self, command: SplitFee, split: Split, owner: Payee | None) -> FeeSplit:
+        price, asset, left = command.price.units, command.price.asset, self.left
+        provider, r_provider = divmod(left.provider + price * split.provider, 100)
+        model, r_model = divmod(left.model + price * split.model, 100)
+        oracles, r_oracles = divmod(left.oracles + price * split.oracles, 100)
+        treasury, r_treasury = divmod(left.treasury + price * split.treasury, 100)
+        receipt = treasury + command.protocol_fee
+        burned, r_burn = divmod(left.burn + receipt * BURN_PERCENT, 100)
+        rest = Left.model_construct(
+            provider=r_provider, model=r_model, oracles=r_oracles, treasury=r_treasury, burn=r_burn
+        )  # fmt: skip
+        return FeeSplit(
+            **{**dict(command), "model_owner": owner}, split=split, provider_share=provider, model_share=model,
+            oracle_share=oracles, treasury_share=treasury, **_burned(asset, burned), kept=receipt - burned,
+            rounding=(r_provider + r_model + r_oracles + r_treasury) // 100, left=rest,
+        )  # fmt: skip
+
+    def _require_own(self, kind: str, payee: str, asset: str) -> None:
+        if self.stream != fee_stream(kind, payee, asset):
+            raise NotOfThisStream(f"the fee belongs to {fee_stream(kind, payee, asset)}", "subject")
+
+
+def _burned(asset: str, units: int) -> dict[str, int]:
+    # A stablecoin that is burned strands its reserve: the DAO buys SPACE with it.
+    return {"burn": units, "buyback": 0} if asset == SPACE else {"burn": 0, "buyback": units}
+
+
+def _digest(said: SplitFee | FeeSplit | TakeFee | FeeTaken) -> str:
+    # The owner is not in it: a repeated command may name none where one was registered.
+    match said:
+        case SplitFee() | FeeSplit():
+            fields: tuple[object, ...] = (
+                *_of(said.price), said.protocol_fee, said.provider, said.model, said.prepaid, said.epoch,
+            )  # fmt: skip
+        case TakeFee() | FeeTaken():
+            fields = (*_of(said.amount), said.epoch)
+        case _:
+            assert_never(said)
+    return hashlib.sha256(repr(tuple(map(str, fields))).encode()).hexdigest()[:32]
+
+
+def _of(amount: Amount) -> tuple[str, int]:
+    return amount.asset, amount.units
