@@ -1,0 +1,79 @@
+"""Outflow: what has left in the last 24 hours, in US cents, over every coin and every payout."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from contracts.treasury import (
+    OUTFLOW,
+    PAYOUT_DAILY_MAX_USD_CENTS,
+    PAYOUT_SINGLE_MAX_USD_CENTS,
+    PAYOUT_WINDOW_SECONDS,
+    OutflowEvent,
+    OutflowReleased,
+    OutflowReserved,
+    ReleaseOutflow,
+    ReserveOutflow,
+)
+from domain import Aggregate
+from domain.treasury import AddressedWrongly, NotReserved, OverDailyLimit, OverSingleLimit, ReferenceUsed
+
+WINDOW = timedelta(seconds=PAYOUT_WINDOW_SECONDS)
+REMEMBERED = timedelta(days=60)
+"""How long it is known that a payout was counted; a withdrawal has ended long before."""
+
+
+@dataclass
+class Reserved:
+    """One payout, and when it was counted."""
+
+    usd_cents: int
+    at: datetime
+
+
+@dataclass
+class Outflow(Aggregate[OutflowEvent]):
+    """All payouts, so that a limit is decided against all of them."""
+
+    reserved: dict[str, Reserved] = field(default_factory=dict)
+
+    def reserve(self, command: ReserveOutflow, now: datetime) -> None:
+        """Raises OverSingleLimit, OverDailyLimit, ReferenceUsed, AddressedWrongly."""
+        if self.stream != OUTFLOW:
+            raise AddressedWrongly(f"it is {OUTFLOW}", "subject")
+        if (known := self.reserved.get(command.withdrawal)) is not None:
+            if known.usd_cents != command.usd_cents:
+                raise ReferenceUsed(f"{known.usd_cents} cents are counted for it", "usd_cents")
+            return
+        window = self.window(now) + command.usd_cents
+        if not command.reviewed and command.usd_cents > PAYOUT_SINGLE_MAX_USD_CENTS:
+            raise OverSingleLimit(f"{command.usd_cents} of at most {PAYOUT_SINGLE_MAX_USD_CENTS} cents", "usd_cents")
+        if not command.reviewed and window > PAYOUT_DAILY_MAX_USD_CENTS:
+            raise OverDailyLimit(f"{window} of at most {PAYOUT_DAILY_MAX_USD_CENTS} cents in 24 hours", "usd_cents")
+        self.record(OutflowReserved(**dict(command), at=now, window_usd_cents=window))
+
+    def release(self, command: ReleaseOutflow) -> None:
+        """Raises NotReserved."""
+        if command.withdrawal not in self.reserved:
+            raise NotReserved(field="withdrawal")
+        self.record(OutflowReleased(withdrawal=command.withdrawal))
+
+    def window(self, now: datetime) -> int:
+        """US cents of all payouts in the 24 hours before; one of exactly 24 hours ago is in them no more."""
+        return sum(found.usd_cents for found in self.reserved.values() if found.at > now - WINDOW)
+
+    def cents_of(self, withdrawal: str) -> int | None:
+        """What is counted for the withdrawal."""
+        found = self.reserved.get(withdrawal)
+        return None if found is None else found.usd_cents
+
+    def apply(self, event: OutflowEvent) -> None:
+        match event:
+            case OutflowReserved(withdrawal=withdrawal, usd_cents=cents, at=at):
+                known = self.reserved.items()
+                self.reserved = {name: found for name, found in known if found.at > at - REMEMBERED}
+                self.reserved[withdrawal] = Reserved(cents, at)
+            case OutflowReleased(withdrawal=withdrawal):
+                self.reserved.pop(withdrawal, None)
+            case _:
+                assert_never(event)
