@@ -16,7 +16,7 @@ from adapters.audit import tables
 from adapters.audit.log import Head, read_head
 from adapters.audit.tables import or_keep
 from adapters.crash import crashpoint
-from adapters.sql import reading
+from adapters.sql import insert_rows, reading
 from adapters.tlog.entries import Cut, Seal, Timed, merged, record_entry
 from adapters.tlog.tiles import HEIGHT, WIDTH
 from adapters.tlog.tree import Frontier, leaf_hash
@@ -59,8 +59,8 @@ class _Stretch:
     begin: Position
     end: Position
     records: list[Timed]
-    rows: dict[int, dict[str, Any]]
-    """By sequence: the leaf's row, but for its index."""
+    rows: dict[bytes, tuple[Any, ...]]
+    """By entry: the leaf's row, but for its index."""
     gap: int | None
 
 
@@ -132,15 +132,16 @@ class Sequencer:
         try:
             found = follow(shard, begin, records, read=_unread)
             by_offset = {record.offset: record for record in records}
-            timed, rows = [], {}
+            timed: list[Timed] = []
+            rows: dict[bytes, tuple[Any, ...]] = {}
             for fact in found.facts:
                 document, value = fact.record.document, fact.record.value
                 entry = self._entry(fact.record.source, fact.record.network, value, by_offset[fact.offset].headers)
                 timed.append(Timed(fact.record.time, fact.sequence, entry))
-                rows[fact.sequence] = {
-                    "shard": shard, "sequence": fact.sequence, "event": document["id"], "type": document["type"],
-                    "stream": fact.record.subject, "actor": document["actor"], "time": fact.record.time, "entry": entry,
-                }  # fmt: skip
+                rows[entry] = (
+                    shard, fact.sequence, document["id"], document["type"], fact.record.subject, document["actor"],
+                    fact.record.time, entry,
+                )  # fmt: skip
         except (ChainBroken, Halted, KeyError, ValueError) as error:
             self.halt(shard, f"{type(error).__name__}: {error}")
             return None
@@ -201,15 +202,15 @@ class Sequencer:
             if height % HEIGHT == 0:
                 nodes.setdefault((height // HEIGHT, index // WIDTH), []).append(found)
 
-        rows = []
-        by_entry = {row["entry"]: row for stretch in stretches.values() for row in stretch.rows.values()}
+        rows: list[tuple[Any, ...]] = []
+        by_entry = {entry: row for stretch in stretches.values() for entry, row in stretch.rows.items()}
         for timed in merged({shard: stretch.records for shard, stretch in stretches.items()}):
-            rows.append({**by_entry[timed.entry], "leaf": frontier.size})
+            rows.append((frontier.size, *by_entry[timed.entry]))
             frontier.append(leaf_hash(timed.entry), note)
         seal = Seal(head.batch, head.size, tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))).encode()
         rows.append(_seal_row(head.batch, frontier.size, seal))
         frontier.append(leaf_hash(seal), note)
-        connection.execute(insert(tables.leaves), rows)
+        insert_rows(connection, tables.leaves, rows)
         for (level, index), hashes in sorted(nodes.items()):
             self._extend(connection, level, index, b"".join(hashes))
         grown = {"size": frontier.size, "batch": head.batch + 1, "roots": b"".join(frontier.roots)}
@@ -287,9 +288,6 @@ def _cut(shard: str, stretch: _Stretch) -> Cut:
     return Cut(shard, stretch.begin.next, stretch.end.next, stretch.end.last_hash)
 
 
-def _seal_row(batch: int, index: int, entry: bytes) -> dict[str, Any]:
+def _seal_row(batch: int, index: int, entry: bytes) -> tuple[Any, ...]:
     name = hashlib.sha256(entry).hexdigest()[:32]
-    return {
-        "leaf": index, "shard": "", "sequence": batch, "event": f"seal/{name}"[:36], "type": "seal", "stream": "", "actor": "",
-        "time": "", "entry": entry,
-    }  # fmt: skip
+    return index, "", batch, f"seal/{name}"[:36], "seal", "", "", "", entry

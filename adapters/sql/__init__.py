@@ -1,5 +1,5 @@
 """The event store on SQLAlchemy Core, the same on SQLite and PostgreSQL: one counter row per shard orders everything."""
 
-from adapters.sql.engine import NotDurable, assert_durable, engine_for, reading
+from adapters.sql.engine import NotDurable, assert_durable, engine_for, insert_rows, reading
 
-__all__ = ["NotDurable", "assert_durable", "engine_for", "reading"]
+__all__ = ["NotDurable", "assert_durable", "engine_for", "insert_rows", "reading"]

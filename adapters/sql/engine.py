@@ -1,12 +1,13 @@
 """Connections to either database, so that neither loses what it has acknowledged nor drops a lock in silence."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 BUSY_SECONDS = 5.0
@@ -91,6 +92,30 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
             yield connection
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Many rows, each with all columns in the table's order, as the driver takes them (no type of ours is applied).
+
+    SQLAlchemy's own executemany costs 5 µs a row more, PostgreSQL's insert 30 µs more than its COPY.
+    """
+    names = ", ".join(column.name for column in table.columns)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(f"insert into {table.name} ({names}) values ({marks})", list(map(tuple, rows)))  # noqa: S608  our names
+        return
+    driver: Any = connection.dialect.dbapi
+    raw: Any = connection.connection
+    try:
+        with raw.cursor() as cursor, cursor.copy(f"copy {table.name} ({names}) from stdin") as copying:
+            for row in rows:
+                copying.write_row(row)
+    except driver.Error as error:
+        # As SQLAlchemy would raise it: what waits for a database that restarts knows its errors only.
+        lost = connection.dialect.is_disconnect(error, None, None)
+        raise DBAPIError.instance(
+            f"copy {table.name}", None, error, driver.Error, dialect=connection.dialect, connection_invalidated=lost
+        ) from error
 
 
 _REQUIRED_POSTGRESQL = {"fsync": "on", "full_page_writes": "on"}
