@@ -76,6 +76,12 @@ def live_digest(engine: Engine, projection: Projection) -> tuple[dict[str, int],
         return {shard: position.next for shard, position in sorted(found.items())}, digest(connection, projection)
 
 
+def live_cut(engine: Engine, projection: Projection) -> dict[str, int]:
+    """How far the live view is."""
+    with reading(engine) as connection:
+        return {shard: position.next for shard, position in sorted(positions_of(connection, projection.name).items())}
+
+
 def rows_of(scratch: Scratch, limit: int) -> list[TableRows]:
     """What is in the scratch tables."""
     found = []
