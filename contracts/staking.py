@@ -164,7 +164,7 @@ class Stake(Command, role="staking.process", stream="staking/collateral"):
     amount: PositiveSpace
     hold: HoldId
     account: StreamName
-    """The treasury's account, to which the money returns."""
+    """The treasury's, in which the hold is."""
 
 
 class RequestUnstake(Command, role=("staking.holder", "staking.process"), stream="staking/collateral"):
@@ -183,6 +183,8 @@ class Withdraw(Command, role="staking.holder", stream="staking/collateral"):
     """Take out what was requested seven days ago; what a case holds stays."""
 
     request: Uuid
+    account: StreamName
+    """The treasury's account that gets it: the holder says which, not whoever paid in last."""
 
 
 class HoldForCase(Command, role="staking.process", stream="staking/collateral"):
@@ -477,10 +479,10 @@ class CaseOpened(Event, retention="financial"):
     bases: Bases
     percent: Count
     panel: Panel
-    seed: Digest
+    seed: Digest | None = None
     policy_version: Count
     needed: Count
-    """Equal signatures that attest it."""
+    """Equal signatures that attest it; 0 where the evidence does so by itself."""
     attest_until: Timestamp
 
 
@@ -489,6 +491,8 @@ class Attested(Event):
     verdict: Verdict | None = None
     root: Digest
     oracle: SubjectName
+    key: Did
+    """With which it signed."""
 
 
 class CaseAttested(Event, retention="financial"):
@@ -514,12 +518,15 @@ class BondPosted(Event, retention="financial"):
 
 class Disputed(Event):
     hold: HoldId
+    account: StreamName
+    """In which the hold was."""
     statement: Digest
     proposal: Uuid
 
 
 class Appealed(Event):
     hold: HoldId
+    account: StreamName
     statement: Digest
     answer_until: Timestamp
 

@@ -169,3 +169,7 @@ class NoFaucetHere(Refused):
 
 class FaucetEmpty(Refused):
     """The day's allowance is given out."""
+
+
+class FindingIncomplete(Refused):
+    """A downtime is attested by the slots missed, a bad proof by a verdict, and neither by both."""
