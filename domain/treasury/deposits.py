@@ -167,7 +167,7 @@ class Deposit(Aggregate[DepositEvent]):
         in_dispute = any(dispute.state == "open" for dispute in self.disputes.values())
         if self.settled is None or self.owner is None or self.to is None or in_dispute or self.issued is not None:
             return 0
-        return self.left
+        return max(0, self.left)
 
     def _require_observed(self) -> DepositObserved:
         if self.observed is None:
