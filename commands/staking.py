@@ -161,7 +161,7 @@ class Staking(Service):
         case, now = self.load(SlashCase), self.asked.now
         match command:
             case Attest():
-                case.attest(command, actor=self.asked.actor, person=self._person, now=now)
+                case.attest(command, actor=self.asked.actor, person=self.asked.person, now=now)
             case PostBond():
                 case.post(command)
             case Dispute():
@@ -171,7 +171,7 @@ class Staking(Service):
             case ResolveDispute():
                 case.resolve_dispute(command, now)
             case ResolveAppeal():
-                case.resolve_appeal(command, actor=self.asked.actor, person=self._person, now=now)
+                case.resolve_appeal(command, actor=self.asked.actor, person=self.asked.person, now=now)
             case ExecuteCase():
                 case.execute(now)
             case LapseCase():
@@ -240,10 +240,6 @@ class Staking(Service):
             return False
         streams = (serial_stream(bond.asked.serial_hash), key_claim_stream(bond.asked.device_key))
         return all(self.read(Claim, stream).device == bond.subject for stream in streams)
-
-    @property
-    def _person(self) -> str:
-        return self.asked.person or self.asked.actor
 
 
 def _subject_of(value: bytes) -> bytes:
