@@ -1,6 +1,7 @@
 """What several streams decide together: claims, cases and collaterals; and evidence that is really signed."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -11,7 +12,6 @@ from adapters.keys import Signer, ed25519_signer, verify
 from commands import Asked
 from commands.staking import Staking
 from contracts import Command, CommandRecord, EventId, Label, parse_command, uuid7
-from contracts._language import Message
 from contracts.staking import (
     SPACE,
     AdmitDevice,
@@ -23,6 +23,7 @@ from contracts.staking import (
     CountDrip,
     DeclineDevice,
     DeregisterDevice,
+    Dispute,
     Drip,
     ExecuteCase,
     FreeSerial,
@@ -30,6 +31,7 @@ from contracts.staking import (
     JsonText,
     LapseCase,
     Observe,
+    PostBond,
     ProveEquivocation,
     ProveRefutation,
     ReleaseHold,
@@ -48,6 +50,7 @@ from contracts.staking import (
     key_claim_stream,
     serial_stream,
 )
+from contracts.treasury import HoldId
 from domain import Refused
 from domain.staking import (
     BaseDiffers,
@@ -66,6 +69,7 @@ from domain.staking.arithmetic import drawn
 from tests.commands.test_identity import Paper
 from tests.domain.given import digest
 from tests.domain.staking import (
+    ACCOUNT,
     DEVICE,
     MIDNIGHT,
     NOON,
@@ -360,13 +364,7 @@ class AnswerChallenge(Command, role="storage.node", stream="storage/proof"):
     answers: list[dict[str, Any]]
 
 
-AnswerChallenge.wire = (
-    Message.wire
-    if False
-    else AnswerChallenge.wire.__class__(  # as its own context will call it
-        "storage.AnswerChallenge", "storage", 1, "urn:spaceos:storage.AnswerChallenge:1", ("storage.node",), "storage/proof"
-    )
-)
+AnswerChallenge.wire = replace(AnswerChallenge.wire, type="storage.AnswerChallenge", context="storage")
 
 
 def an_answer(by: Signer, chunk: bytes | None = None) -> SignedCommand:
@@ -382,9 +380,8 @@ def manifest() -> JsonText:
     return JsonText.checked(json.dumps({"chunk": 100, "chunks": 5, "root": tree()[0].hex(), "size": 500}))
 
 
-def refutation_of(answer: SignedCommand) -> str:
+def refutation() -> str:
     evidence = sha256(f"storage.AnswerChallenge\nstorage/proof/pin.0\n{DEVICE_KEY.did}".encode()).hexdigest()
-    del answer
     return case_stream(case_id(DEVICE, "proof", TODAY, evidence))
 
 
@@ -394,7 +391,7 @@ def test_a_proof_that_reaches_no_root_costs_half_of_bond_and_stake(desk: Desk) -
     desk.register(key=DEVICE_KEY.did)
     lie = an_answer(DEVICE_KEY, b"not what was stored")
 
-    opened, attested = desk.ask(ProveRefutation(answer=lie, manifest=manifest()), refutation_of(lie), LATER)
+    opened, attested = desk.ask(ProveRefutation(answer=lie, manifest=manifest()), refutation(), LATER)
 
     assert opened.key == DEVICE_KEY.did
     assert [(share.kind, share.units) for share in attested.amounts] == [("bond", 50 * SPACE), ("stake", 500 * SPACE)]
@@ -407,25 +404,22 @@ def test_an_answer_that_reaches_its_root_is_refuted_by_nobody(desk: Desk) -> Non
     good = an_answer(DEVICE_KEY)
     anothers = an_answer(KEYS[0], b"not what was stored")
 
-    desk.refuses(NotRefuted, ProveRefutation(answer=good, manifest=manifest()), refutation_of(good), LATER)
-    desk.refuses(NotRefuted, ProveRefutation(answer=anothers, manifest=manifest()), refutation_of(good), LATER)
+    desk.refuses(NotRefuted, ProveRefutation(answer=good, manifest=manifest()), refutation(), LATER)
+    desk.refuses(NotRefuted, ProveRefutation(answer=anothers, manifest=manifest()), refutation(), LATER)
     for broken in ('{"chunks":5}', '{"chunks":5,"root":"xy"}', '{"chunks":"five","root":"00"}'):
         lie = an_answer(DEVICE_KEY, b"x")
-        desk.refuses(NotRefuted, ProveRefutation(answer=lie, manifest=JsonText(broken)), refutation_of(lie), LATER)
+        desk.refuses(NotRefuted, ProveRefutation(answer=lie, manifest=JsonText(broken)), refutation(), LATER)
 
 
 # The rest has its door
 
 
 def test_a_dispute_is_put_under_the_id_of_its_command(desk: Desk) -> None:
-    from contracts.staking import Dispute, PostBond
-    from tests.domain.test_staking_cases import ACCOUNT, LOST
-
     desk.bond()
     desk.accuse()
-    desk.ask(PostBond(hold=LOST, account=ACCOUNT, amount=10 * SPACE), case_stream(CASE), LATER)
+    desk.ask(PostBond(hold=HoldId("h-9"), account=ACCOUNT, amount=10 * SPACE), case_stream(CASE), LATER)
 
-    [disputed] = desk.ask(Dispute(hold=LOST, statement=ROOT), case_stream(CASE), LATER)
+    [disputed] = desk.ask(Dispute(hold=HoldId("h-9"), statement=ROOT), case_stream(CASE), LATER)
     vote = ResolveDispute(proposal=disputed.proposal, upheld=False, quorum_met=True)
 
     assert names(desk.ask(vote, case_stream(CASE), LATER)) == ["DisputeResolved", "CaseVoided"]
