@@ -68,7 +68,12 @@ class ClaimTree:
     @classmethod
     def of(cls, rows: Iterable[Claim]) -> "ClaimTree":
         """Raises ValueError of no rows: there is nothing to prove."""
-        leaves = sorted(row.leaf() for row in rows)
+        return cls.over(row.leaf() for row in rows)
+
+    @classmethod
+    def over(cls, hashes: Iterable[bytes]) -> "ClaimTree":
+        """The tree over leaves that are hashed already."""
+        leaves = sorted(hashes)
         if not leaves:
             raise ValueError("a tree has a row")
         nodes = [b""] * (len(leaves) - 1) + leaves[::-1]

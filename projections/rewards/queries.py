@@ -1,0 +1,213 @@
+"""What rewards can be asked: how a receipt was divided, what is in circulation, what is owed, and the proof of a claim."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from contracts import instant
+from contracts.rewards import TRANCHE_SECONDS, Bucket, GrantCreated, Payee, Recipient
+from domain.rewards.claims import Claim, ClaimTree, table
+from domain.rewards.emission import line
+from domain.rewards.grants import releasable
+from projections import Row
+from projections.rewards import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """SPACE units (4 decimals). What was burned stays issued: the cap does not reopen."""
+
+    issued: int
+    burned: int
+
+    @property
+    def circulating(self) -> int:
+        return self.issued - self.burned
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """A share of the cap; `ceiling` is what may have left it by now."""
+
+    bucket: str
+    share: int
+    issued: int
+    set_aside: int
+    ceiling: int
+
+    @property
+    def left(self) -> int:
+        return self.share - self.issued - self.set_aside
+
+
+@dataclass(frozen=True, slots=True)
+class EpochState:
+    """A day. `factor` is the part of what was owed that the pool paid, in millionths."""
+
+    epoch: int
+    state: str
+    pool: int | None
+    owed: int | None
+    paid: int
+    lapsed: int
+    factor: int | None
+    root: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimState:
+    """A payee in an asset. With `claim`, `proof` and `root` the contract pays what is cumulative there and not claimed yet."""
+
+    payee: str
+    asset: str
+    earned: int
+    claimed: int
+    claim: Claim | None
+    """The row under the last root."""
+    proof: tuple[str, ...]
+    root: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantState:
+    """A grant at a moment."""
+
+    grant: str
+    beneficiary: str
+    total: int
+    released: int
+    releasable: int
+    """Given by the schedule and not released."""
+    next_at: datetime | None
+    """When the schedule gives more, where it is by time."""
+    milestones_open: tuple[int, ...]
+    revoked: bool
+
+
+def split_of(receipt: str, connection: Connection) -> list[Row]:
+    """How the receipt was divided."""
+    return [row._asdict() for row in connection.execute(select(t.fee_splits).where(t.fee_splits.c.receipt == receipt))]
+
+
+def earnings_of(payee: str, epoch: int, connection: Connection) -> dict[str, int]:
+    """Units of each asset that a provider's wallet earned from fees in an epoch."""
+    columns = t.fee_totals.c
+    found: dict[str, int] = {}
+    for row in connection.execute(select(t.fee_totals).where(columns.payee == payee, columns.epoch == epoch)):
+        found[row.asset] = found.get(row.asset, 0) + row.provider_share
+    return found
+
+
+def supply_at(version: int | None, connection: Connection) -> Supply:
+    """At a version of the emission's stream; None is now."""
+    statement = select(t.supply).order_by(t.supply.c.version.desc()).limit(1)
+    if version is not None:
+        statement = statement.where(t.supply.c.version <= version)
+    row = connection.execute(statement).one_or_none()
+    return Supply(row.issued, row.burned) if row else Supply(0, 0)
+
+
+def buckets_at(now: datetime, connection: Connection) -> list[BucketState]:
+    """Every bucket, with what its line has opened by then."""
+    genesis = connection.scalar(select(t.emission.c.genesis_at))
+    open_line = line((now - instant(genesis)) // timedelta(seconds=1)) if genesis else 0
+    rows = connection.execute(select(t.buckets).order_by(t.buckets.c.bucket))
+    return [
+        BucketState(r.bucket, r.share, r.issued, r.set_aside, open_line if r.bucket == "providers" else r.share) for r in rows
+    ]
+
+
+def epoch_of(epoch: int, connection: Connection) -> EpochState | None:
+    """What the day owed and what was paid of it."""
+    row = connection.execute(select(t.epochs).where(t.epochs.c.epoch == epoch)).one_or_none()
+    if row is None:
+        return None
+    paid = lapsed = 0
+    for found in connection.execute(select(t.yields.c.paid, t.yields.c.lapsed).where(t.yields.c.epoch == epoch)):
+        paid, lapsed = paid + (found.paid or 0), lapsed + (found.lapsed or 0)
+    factor = None
+    if row.owed is not None:
+        factor = 1_000_000 if row.owed <= row.pool else row.pool * 1_000_000 // row.owed
+    return EpochState(row.epoch, row.state, row.pool, row.owed, paid, lapsed, factor, row.root)
+
+
+def yield_of(position: str, connection: Connection) -> list[Row]:
+    """Each day of a stake, the newest first."""
+    statement = select(t.yields).where(t.yields.c.position == position).order_by(t.yields.c.epoch.desc())
+    return [row._asdict() for row in connection.execute(statement)]
+
+
+def earned_until(epoch: int, connection: Connection) -> dict[tuple[Payee, str], int]:
+    """Of payee and asset what was earned up to and with an epoch: the table of that epoch's root."""
+    found = {(Payee(r.payee), r.asset): r.cumulative for r in connection.execute(select(t.claims))}
+    for row in connection.execute(select(t.earned).where(t.earned.c.epoch > epoch)):
+        found[Payee(row.payee), row.asset] -= row.units
+    return {key: units for key, units in found.items() if units}
+
+
+def claim_of(payee: str, tokens: Mapping[str, Payee], connection: Connection) -> list[ClaimState]:
+    """Each asset of the payee with its proof. `tokens` are the assets' contracts; SPACE needs none."""
+    statement = select(t.epochs).where(t.epochs.c.root.is_not(None)).order_by(t.epochs.c.epoch.desc()).limit(1)
+    last = connection.execute(statement).one_or_none()
+    tree, rows = None, {}
+    if last is not None:
+        published = tuple(table(earned_until(last.epoch, connection), tokens))
+        tree, rows = _tree(published), {(row.account, row.token): row for row in published}
+    known = {"SPACE": Payee("0x" + 40 * "0"), **tokens}
+    found = connection.execute(select(t.claims).where(t.claims.c.payee == payee).order_by(t.claims.c.asset))
+    states = []
+    for row in found:
+        claim = rows.get((Payee(payee), known[row.asset]))
+        proof = tuple("0x" + node.hex() for node in tree.proof(claim)) if tree and claim else ()
+        states.append(
+            ClaimState(payee, row.asset, row.cumulative, row.claimed, claim, proof, last.root if last is not None else None)
+        )
+    return states
+
+
+@lru_cache(maxsize=2)
+def _tree(rows: tuple[Claim, ...]) -> ClaimTree:
+    return ClaimTree.of(rows)
+
+
+def grants_at(now: datetime, connection: Connection, grant: str | None = None) -> list[GrantState]:
+    """Every grant, or one, as its schedule stands at that moment."""
+    statement = select(t.grants).order_by(t.grants.c.name)
+    if grant is not None:
+        statement = statement.where(t.grants.c.name == grant)
+    return [_grant(row, now) for row in connection.execute(statement)]
+
+
+def _grant(row: Any, now: datetime) -> GrantState:
+    created = as_created(row)
+    reached = set(orjson.loads(row.reached))
+    given = releasable(created, sum(created.milestones[n - 1] for n in reached), now)
+    still_open = tuple(n for n in range(1, len(created.milestones) + 1) if n not in reached)
+    due = 0 if row.revoked else given - row.released
+    next_at = None if row.revoked or created.kind == "milestone" or given >= row.total else _next(created, now)
+    return GrantState(row.name, row.beneficiary, row.total, row.released, due, next_at, still_open, row.revoked)
+
+
+def as_created(row: Any) -> GrantCreated:
+    """The row's terms."""
+    bucket: Bucket = row.bucket
+    return GrantCreated(
+        bucket=bucket, beneficiary=Recipient(row.beneficiary), total=row.total, kind=row.kind, start=instant(row.start),
+        duration_seconds=row.duration_seconds, cliff_seconds=row.cliff_seconds,
+        milestones=tuple(int(units) for units in orjson.loads(row.milestones)),
+    )  # fmt: skip
+
+
+def _next(created: GrantCreated, now: datetime) -> datetime:
+    """When more is given, of a grant by time that has not given all."""
+    if created.kind == "immediate":
+        return created.start
+    if created.kind == "cliff":
+        return created.start + timedelta(seconds=created.cliff_seconds)
+    past = max(0, (now - created.start) // timedelta(seconds=1)) // TRANCHE_SECONDS
+    return created.start + timedelta(seconds=max(created.cliff_seconds, (past + 1) * TRANCHE_SECONDS))
