@@ -347,7 +347,7 @@ def test_no_more_is_burned_than_holders_have() -> None:
     refused(in_flight, lambda: in_flight.burn(burn(CENT), NOW), ExceedsSupply)
 
 
-def test_the_fraction_of_a_cent_is_refused_where_it_would_be_burned() -> None:
+def test_the_fraction_of_a_cent_that_is_left_in_a_wallet_is_refused_before_the_burn() -> None:
     """250.00 = 250·10^18 units; one unit more is refused."""
     coin = a_coin(25_000, issued=25_000)
 
