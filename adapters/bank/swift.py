@@ -171,7 +171,7 @@ def _entry(found: _Field, rest: list[_Field], references: References) -> Entry:
     value_date = _date(found.line, parts["year"], parts["month"], _day_of(parts))
     booked_at = _booked_at(found.line, value_date, parts["entry_month"].strip(), parts["entry_day"].strip())
     is_reversal = mark.startswith("R")
-    reference = references.name(parts["bank_reference"], booked_at, cents, found, is_reversal=is_reversal)
+    reference = references.name(_own(found, parts), booked_at, cents, found, is_reversal=is_reversal)
     theirs = parts["customer_reference"].strip()
     texts = [parts["extra_details"].strip(), *(each.value for each in rest)]
     raw = "\n".join(f":{each.tag}:" + "\n".join(each.lines) for each in (found, *rest))
@@ -180,6 +180,11 @@ def _entry(found: _Field, rest: list[_Field], references: References) -> Entry:
         payment_reference="" if theirs.upper() == "NONREF" else theirs, text="\n".join(text for text in texts if text),
         source=hashlib.sha256(raw.encode()).hexdigest(),
     )  # fmt: skip
+
+
+def _own(found: _Field, parts: dict[str, str]) -> str:
+    """The bank's reference to the end of its line: the library cuts it after 23 characters, and two could become one."""
+    return found.value.partition("//")[2].partition("\n")[0] if parts["bank_reference"] else ""
 
 
 def _parts(tag: Tag, found: _Field) -> dict[str, str]:

@@ -213,6 +213,14 @@ def test_a_reference_that_fits_no_stream_is_digested_with_its_account() -> None:
     assert one.entries[0].reference != other.entries[0].reference
 
 
+def test_a_long_reference_is_whole_in_either_format() -> None:
+    """The library cuts it after 23 characters; the one of the statement would then be another than the report's."""
+    long = replace(PAGE, lines=(replace(RENT, own="2022070616391534000-000000000001"),))
+    [swift], [xml] = parse_statement(mt940(long)), parse_statement(camt(long))
+
+    assert swift.entries[0].reference == xml.entries[0].reference == "2022070616391534000-000000000001"
+
+
 def test_the_next_page_of_a_day_goes_on_counting() -> None:
     first = mt940(replace(PAGE, lines=(RENT,))).replace(b":62F:", b":62M:")
     second = mt940(replace(PAGE, opening=125_000, lines=(RENT,))).replace(b":60F:", b":60M:")
