@@ -1,7 +1,8 @@
-"""Inference, its deciding part: which offer was chosen for a request, and why not the others (white paper 5.1 to 5.4).
+"""Inference: which offer was chosen for a request and why, what was delivered, what is owed (white paper 5.1 to 5.4, 9.1, 9.7).
 
 The router decides and signs; anybody can decide again from the log at the recorded cut and must come to the same chain.
-Prompts never occur here: `request_hash` is salted.
+A charge rests on two signatures over the same hashes: what the router observed, and the provider's own receipt, which is the
+invoice. Prompts never occur here: `request_hash` is salted.
 """
 
 from typing import Annotated, Literal
@@ -9,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
-from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, Timestamp, Uuid
+from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import Cut
 from contracts.providers import ModelId, ModelKind, OfferId, Tier
+from contracts.treasury import AccountId, HoldId, LedgerAccount, Purpose
 
 MAX_CHAIN = 8
 MAX_CONSIDERED = 32
@@ -20,6 +22,19 @@ RACERS = 2
 """Offers of a parallel request (white paper 5.3): the first complete answer wins."""
 TABLE_AGE_SECONDS = 60
 """SPACEOS_REFRESH_INTERVAL (white paper 5.2): the greatest age of the table that a decision may use."""
+MAX_ATTEMPTS = 4
+REQUEST_SECONDS = 900
+"""A request whose router has not said by then how it ended has lost its router; the longest answer takes 600."""
+RECEIPT_SECONDS = 600
+"""After the end of the attempt. Without a receipt nobody is charged."""
+UNSETTLED_SECONDS = 3_600
+"""A receipt that stands so much longer and is not settled is somebody else's than the offer's device: it holds up no money."""
+DISPUTE_SECONDS = 604_800
+"""In which a dispute is resolved and a receipt refuted."""
+LATE_HOLD_SECONDS = 3_600
+"""What a resolved dispute takes is held anew, for so long."""
+MAX_RECEIPTS = 32
+"""Of one request, from all that sign any: whose receipt counts is known only when it is settled."""
 
 Strategy = Literal["auto", "parallel", "handoff", "failover", "custom"]
 
@@ -41,6 +56,29 @@ Reason = Literal[
     "excluded",
 ]
 """Why an offer was not eligible; the filters run in this order and the first that fails is the reason."""
+
+Method = Literal["tokenizer", "bytes"]
+"""How the router counts: by the model's own tokenizer, or from the bytes that went through it."""
+TOLERANCES: dict[Method, tuple[int, int]] = {"tokenizer": (2, 8), "bytes": (25, 16)}
+"""How far a claim may exceed what was observed: so many per cent, or so many tokens where that is more."""
+Ending = Literal["completed", "failed", "cancelled"]
+Failure = Literal[
+    "connect",
+    "first_token",
+    "idle",
+    "total",
+    "refused",
+    "status",
+    "malformed",
+    "empty_body",
+    "error_frame",
+    "missing_usage",
+]
+"""The first four are time-outs: 2, 30, 30 and 600 s. A 200 that is empty, turns into an error or lacks its usage has failed."""
+CancelCause = Literal["client", "budget", "revoked", "screened", "race"]
+"""Who loses a race is not paid; of what was cancelled otherwise, what was delivered is."""
+CloseCause = Literal["client", "budget", "revoked", "router_lost", "no_receipt"]
+DisputeCause = Literal["not_owed", "request_hash", "response_hash", "prompt_tokens", "completion_tokens"]
 
 
 class Step(Value):
@@ -80,6 +118,15 @@ class Considered(Value):
     reason: Reason | None = None
 
 
+class Funds(Value):
+    """From which a request is paid: so many units that the treasury holds for it."""
+
+    account: AccountId
+    asset: Literal["USD.s", "SPACE"]
+    hold: HoldId
+    amount: Money
+
+
 class OpenRequest(Command, role="inference.router", stream="inference/request"):
     """A request for tokens, with the decision that the router took for it."""
 
@@ -104,6 +151,102 @@ class OpenRequest(Command, role="inference.router", stream="inference/request"):
     considered: Annotated[tuple[Considered, ...], Field(max_length=MAX_CONSIDERED)]
     request_hash: Digest
     """SHA-256 of a salt and the request's body."""
+    funds: Funds | None = None
+    """Held before: the dearest of the chain and 1 %. Absent, the request is recorded and moves no money."""
+
+
+class StartAttempt(Command, role="inference.router", stream="inference/request"):
+    """Try another offer of the chain. The first attempt begins with the request."""
+
+    number: Annotated[Count, Field(ge=2)]
+    offer: OfferId
+
+
+class Observation(Value):
+    """What the router saw of an attempt. Tokens are its own count; a provider's number is believed nowhere."""
+
+    delivered_bytes: Count
+    """To the client."""
+    prompt_tokens: Count
+    completion_tokens: Count
+    method: Method
+    finish_reason: Label | None = None
+    first_token_ms: Count | None = None
+    response_hash: Digest | None = None
+    """SHA-256 of what was delivered; absent where nothing was."""
+    screens: Annotated[tuple[Label, ...], Field(max_length=8)] = ()
+    """The ids of what the filters said of it."""
+
+
+class EndAttempt(Observation, Command, role="inference.router", stream="inference/request"):
+    """Say how an attempt ended, and what was delivered."""
+
+    number: Annotated[Count, Field(ge=1)]
+    outcome: Ending
+    failure: Failure | None = None
+    cause: CancelCause | None = None
+
+
+class Claim(Value):
+    """What a provider says that it delivered."""
+
+    number: Count
+    offer: OfferId
+    model_digest: Digest
+    opened: Digest
+    """SHA-256 of the signed `OpenRequest`, which the router hands on with the request."""
+    request_hash: Digest
+    response_hash: Digest
+    prompt_tokens: Count
+    completion_tokens: Count
+    started_at: Timestamp
+    ended_at: Timestamp
+    finish_reason: Label
+    partial: Flag
+
+
+class SubmitReceipt(Claim, Command, role="inference.gpu", stream="inference/request"):
+    """The invoice, signed by the device that served: it comes back inside the response and is published unchanged."""
+
+
+class ResolveDispute(Command, role="inference.arbiter", stream="inference/request"):
+    """Say what is owed for a disputed receipt, within what was observed."""
+
+    device: Did
+    """Whose receipt."""
+    prompt_tokens: Count
+    completion_tokens: Count
+    basis: Label
+
+
+class RefuteReceipt(Command, role="inference.oracle", stream="inference/request"):
+    """A probe shows that the receipt is false."""
+
+    device: Did
+    evidence: Digest
+    """SHA-256 of the record that shows it."""
+
+
+class SettleReceipt(Command, role="inference.process", stream="inference/request"):
+    """State what is owed and to whom: the offer's terms and owners as the views have them, checked against the decision."""
+
+    device: Did
+    """Of the offer: its receipt counts, and nobody else's."""
+    payee: Address
+    """The device's wallet."""
+    model_owner: Address | None = None
+    model_digest: Digest
+    prompt_price: Money
+    """USD.s units (18 decimals) a token."""
+    completion_price: Money
+    epoch: Count
+    """The day on which the attempt ended, since 1970-01-01 UTC."""
+
+
+class CloseRequest(Command, role=("inference.process", "inference.router"), stream="inference/request"):
+    """End a request for which nothing is owed."""
+
+    cause: CloseCause
 
 
 class RequestOpened(Event):
@@ -116,6 +259,9 @@ class RequestOpened(Event):
     max_tokens: Count
     n: Count
     request_hash: Digest
+    funds: Funds | None = None
+    opened: Digest | None = None
+    """SHA-256 of the signed `OpenRequest`; absent in records that are older than receipts."""
 
 
 class RouteDecided(Event, retention="ai-log"):
@@ -135,5 +281,123 @@ class RouteDecided(Event, retention="ai-log"):
     considered: tuple[Considered, ...]
 
 
-InferenceCommand = OpenRequest
-InferenceEvent = RequestOpened | RouteDecided
+class AttemptStarted(Event):
+    number: Count
+    offer: OfferId
+
+
+class AttemptCompleted(Observation, Event):
+    number: Count
+    offer: OfferId
+    ended_at: Timestamp
+    """The store's clock: from then on 600 s are counted."""
+
+
+class AttemptFailed(Observation, Event):
+    number: Count
+    offer: OfferId
+    failure: Failure
+    before_first_token: Flag
+    """Nothing had reached the client, so that another offer may be tried."""
+    ended_at: Timestamp
+
+
+class AttemptCancelled(Observation, Event):
+    number: Count
+    offer: OfferId
+    cause: CancelCause
+    ended_at: Timestamp
+
+
+class ReceiptMatched(Claim, Event, retention="financial"):
+    device: Did
+    """Who signed it."""
+    person: Did
+
+
+class ReceiptDisputed(Claim, Event, retention="financial"):
+    device: Did
+    person: Did
+    cause: DisputeCause
+
+
+class DisputeResolved(Event, retention="financial"):
+    device: Did
+    number: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    basis: Label
+    resolved_by: Did
+    person: Did
+
+
+class ReceiptRefuted(Event, retention="financial"):
+    device: Did
+    number: Count
+    evidence: Digest
+    refuted_by: Did
+
+
+class ReceiptSettled(Event, retention="financial"):
+    """What is owed for the request. Money moves when the treasury captures the hold."""
+
+    account: AccountId | None = None
+    hold: HoldId | None = None
+    held_anew: Flag = False
+    """The request was closed and its hold released before the dispute was resolved: this hold has yet to be made."""
+    provider: Did
+    payee: Address
+    model: ModelId
+    model_owner: Address | None = None
+    asset: Literal["USD.s", "SPACE"]
+    price: Money
+    protocol_fee: Money
+    """1 % of the price, rounded up (white paper 9.7)."""
+    prepaid: Flag
+    """From a subscription's bundle, which has paid the protocol fee."""
+    epoch: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    prompt_price: Money
+    """USD.s units (18 decimals) a token."""
+    completion_price: Money
+    model_digest: Digest
+
+
+class RequestClosed(Event):
+    cause: CloseCause
+    funds: Funds | None = None
+    """What is held for it and not owed."""
+
+
+InferenceCommand = (
+    OpenRequest | StartAttempt | EndAttempt | SubmitReceipt | ResolveDispute | RefuteReceipt | SettleReceipt | CloseRequest
+)
+AttemptEnded = AttemptCompleted | AttemptFailed | AttemptCancelled
+InferenceEvent = (
+    RequestOpened
+    | RouteDecided
+    | AttemptStarted
+    | AttemptCompleted
+    | AttemptFailed
+    | AttemptCancelled
+    | ReceiptMatched
+    | ReceiptDisputed
+    | DisputeResolved
+    | ReceiptRefuted
+    | ReceiptSettled
+    | RequestClosed
+)
+
+FEES = LedgerAccount("fees:clearing")
+"""Where what requests pay waits to be divided."""
+
+
+def request_stream(request: str) -> StreamName:
+    """`inference/request/<request>`."""
+    return StreamName(f"inference/request/{request}")
+
+
+def purpose_of(request: str) -> Purpose:
+    """What the hold of a request is for."""
+    return Purpose(f"request:{request_stream(request)}")

@@ -1,21 +1,120 @@
-"""Inference's wiring: decisions become the decision log, and anybody can decide again."""
+"""Inference's wiring: decisions and receipts become views, what matches is settled, what is lost is closed, money follows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
-from contracts import Record
-from contracts.inference import RouteDecided
-from contracts.liveness import LivenessEvent
+from contracts import Address, Amount, Command, Did, Digest, Event, Record
+from contracts.inference import (
+    FEES,
+    LATE_HOLD_SECONDS,
+    RECEIPT_SECONDS,
+    UNSETTLED_SECONDS,
+    CloseCause,
+    CloseRequest,
+    Funds,
+    ReceiptSettled,
+    RequestClosed,
+    RouteDecided,
+    SettleReceipt,
+    purpose_of,
+    request_stream,
+)
+from contracts.liveness import LivenessEvent, epoch_of, slot_at
 from contracts.providers import ProvidersEvent
+from contracts.treasury import Capture, Hold, Release, account_stream
 from domain.inference.routing import Ask, decide
 from domain.inference.table import RoutingTable
-from projections.inference import decision_log
-from streams import Stream, World
+from projections.inference import (
+    Overdue,
+    Settlement,
+    billing_terms,
+    decision_log,
+    lost,
+    provider_earnings,
+    receipt_book,
+    to_settle,
+    unreceived,
+)
+from streams import Desk, Intent, Process, Stream, Task, TodoList, World
+
+ASK_AGAIN_SECONDS = 60
+"""A closing that came too soon by the store's clock, or that a receipt came before, is asked for again after this."""
+MAX_ASKED = 100
 
 
 def streams(world: World) -> Iterator[Stream]:
     del world
     yield decision_log()
+    yield receipt_book()
+    yield provider_earnings()
+    yield billing_terms()
+    yield Process("capture_what_was_settled", ("inference",), capture_what_was_settled)
+    yield TodoList("settle_what_matches", settle_what_matches)
+    yield TodoList("close_lost_requests", close_lost_requests, every_seconds=5)
+
+
+def settle_what_matches(desk: Desk) -> Iterator[Task]:
+    """Receipts that stand, by the terms of their offers. One that cannot be settled is charged to nobody."""
+    for due in to_settle(desk.connection):
+        key = f"settle:{due.request}:{due.stands_since.isoformat()}"
+        yield Task(_settling(due), request_stream(due.request), key, due.stands_since)
+        if desk.refusal(key) and not due.is_closed:
+            until = due.ended_at + timedelta(seconds=RECEIPT_SECONDS + UNSETTLED_SECONDS + 1)
+            yield from _closing(Overdue(due.request, until), "no_receipt", desk)
+
+
+def _settling(due: Settlement) -> SettleReceipt:
+    return SettleReceipt(
+        device=Did(due.device), payee=Address(due.payee), model_owner=Address(due.model_owner) if due.model_owner else None,
+        model_digest=Digest(due.model_digest), prompt_price=due.prompt_price, completion_price=due.completion_price,
+        epoch=epoch_of(slot_at(due.ended_at.timestamp())),
+    )  # fmt: skip
+
+
+def close_lost_requests(desk: Desk) -> Iterator[Task]:
+    """Of routers that say no more, and of providers that send no receipt."""
+    for overdue in lost(desk.now, desk.connection):
+        yield from _closing(overdue, "router_lost", desk)
+    for overdue in unreceived(desk.now, desk.connection):
+        yield from _closing(overdue, "no_receipt", desk)
+
+
+def _closing(overdue: Overdue, cause: CloseCause, desk: Desk) -> Iterator[Task]:
+    at = overdue.since
+    for number in range(MAX_ASKED):
+        key = f"{cause}:{overdue.request}:{number}"
+        refusal = desk.refusal(key)
+        if refusal is None:
+            if at <= desk.now:
+                yield Task(CloseRequest(cause=cause), request_stream(overdue.request), key, at)
+            return
+        at = refusal.at + timedelta(seconds=ASK_AGAIN_SECONDS)
+
+
+def capture_what_was_settled(event: Event, record: Record) -> Iterator[Intent]:
+    """What is owed is taken from its hold, the rest and what is not owed are free again; without a hold no money moves."""
+    match event:
+        case ReceiptSettled():
+            yield from _capturing(event, record)
+        case RequestClosed(funds=Funds() as funds):
+            yield Intent(Release(hold=funds.hold), account_stream(funds.account, funds.asset))
+        case _:
+            pass
+
+
+def _capturing(event: ReceiptSettled, record: Record) -> Iterator[Intent]:
+    if event.account is None or event.hold is None:
+        return
+    stream, amount = account_stream(event.account, event.asset), Amount.of(event.asset, event.price + event.protocol_fee)
+    steps: list[Command] = [Capture(hold=event.hold, amount=amount, counter=FEES)]
+    if event.held_anew:
+        if not amount.units:
+            return
+        until = record.moment + timedelta(seconds=LATE_HOLD_SECONDS)
+        steps.insert(0, Hold(hold=event.hold, amount=amount, purpose=purpose_of(record.stream_id), expires_at=until))
+    for ordinal, step in enumerate(steps):
+        yield Intent(step, stream, ordinal)
 
 
 @dataclass(frozen=True)

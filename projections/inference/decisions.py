@@ -8,7 +8,21 @@ import orjson
 from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, func, select
 
 from contracts import Record, Uuid, rfc3339
-from contracts.inference import InferenceEvent, RequestOpened, RouteDecided
+from contracts.inference import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptFailed,
+    AttemptStarted,
+    DisputeResolved,
+    InferenceEvent,
+    ReceiptDisputed,
+    ReceiptMatched,
+    ReceiptRefuted,
+    ReceiptSettled,
+    RequestClosed,
+    RequestOpened,
+    RouteDecided,
+)
 from projections import METADATA, MoneyColumn, Projection, Session
 
 decisions = Table(
@@ -38,7 +52,9 @@ def decision_log() -> Projection:
 def project(event: InferenceEvent, record: Record, session: Session) -> None:
     """One row a decision."""
     match event:
-        case RequestOpened():
+        case RequestOpened() | AttemptStarted() | AttemptCompleted() | AttemptFailed() | AttemptCancelled():
+            pass
+        case ReceiptMatched() | ReceiptDisputed() | DisputeResolved() | ReceiptRefuted() | ReceiptSettled() | RequestClosed():
             pass
         case RouteDecided():
             cost = next((entry.cost for entry in event.considered if entry.offer == event.chain[0]), 0)
