@@ -305,8 +305,8 @@ def _model(event: OwnerRegistered | EscrowLapsed, record: Record, session: Sessi
 
 
 def _totals(totals: Iterable[Amount]) -> str:
-    return _json({total.asset: str(total.units) for total in totals})
+    return _json({str(total.asset): str(total.units) for total in totals})
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS, default=str).decode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
