@@ -114,7 +114,8 @@ class Staking(Service):
         match command:
             case HoldForCase():
                 case = self._read_case(command.case)
-                if case.outcome or case.share_of(collateral.kind, collateral.subject) != command.amount:
+                # A hold that comes after the execution is late, and as good.
+                if case.outcome == "voided" or case.share_of(collateral.kind, collateral.subject) != command.amount:
                     raise NotAttested(field="amount")
                 collateral.hold(command)
             case ReleaseHold():

@@ -395,7 +395,7 @@ class UnstakeCancelled(Event):
 
 
 class Withdrawn(Event, retention="financial"):
-    """The treasury credits the account against the clearing account."""
+    """The treasury credits the account from what is due."""
 
     request: Uuid
     amount: SpaceUnits
@@ -403,7 +403,7 @@ class Withdrawn(Event, retention="financial"):
     epoch: Count
 
     def legs(self, stream: str) -> Iterable[Leg]:
-        return move(collateral_account(stream), clearing_account(stream), "SPACE", self.amount)
+        return move(collateral_account(stream), due_account(stream), "SPACE", self.amount)
 
 
 class HeldForCase(Event):
@@ -662,11 +662,20 @@ def bond_account(stream: str) -> str:
 
 
 def clearing_account(stream: str) -> LedgerAccount:
-    """Between the treasury and a collateral or case: holds are captured into it, and accounts are credited from it."""
+    """Into which the treasury captures a hold, and from which it becomes a stake or a bond."""
+    return LedgerAccount(f"hold:{_named(stream)}")
+
+
+def due_account(stream: str) -> LedgerAccount:
+    """What left a collateral or a case and is not yet credited by the treasury."""
+    return LedgerAccount(f"due:{_named(stream)}")
+
+
+def _named(stream: str) -> str:
     kind, subject = named_collateral(stream)
-    return LedgerAccount(f"hold:{kind or 'dispute'}:{subject or stream.split('/', 2)[-1]}")
+    return f"{kind}:{subject}" if kind else f"dispute:{stream.split('/', 2)[-1]}"
 
 
 def _returned(bonds: Iterable[PostedBond], stream: str) -> Iterator[Leg]:
     for bond in bonds:
-        yield from move(bond_account(stream), clearing_account(stream), "SPACE", bond.units)
+        yield from move(bond_account(stream), due_account(stream), "SPACE", bond.units)

@@ -58,15 +58,21 @@ def test_what_moves_value_adds_up_to_nothing(stream: str, event: Event) -> None:
 def test_a_stake_is_paid_from_the_captured_hold_and_a_slash_is_burned() -> None:
     postings = {(leg.account, leg.units) for _, event in MOVING[:3] for leg in event.legs(BOND)}
 
-    account, clearing = f"stake:bond:{DEVICE}", f"hold:bond:{DEVICE}"
-    assert postings == {(account, 7), (account, -7), (clearing, 7), (clearing, -7), ("treasury:burn", 7)}
+    account = f"stake:bond:{DEVICE}"
+    assert postings == {
+        (account, 7),
+        (account, -7),
+        (f"hold:bond:{DEVICE}", -7),
+        (f"due:bond:{DEVICE}", 7),
+        ("treasury:burn", 7),
+    }
 
 
 def test_a_lost_bond_is_burned_and_an_unused_one_returns() -> None:
     legs = {(leg.account, leg.units) for leg in MOVING[5][1].legs(case_stream(CASE))}
 
     case = f"stake:dispute:{CASE}"
-    assert legs == {("treasury:burn", 100_000), (case, -100_000), (f"hold:dispute:{CASE}", 200_000), (case, -200_000)}
+    assert legs == {("treasury:burn", 100_000), (case, -100_000), (f"due:dispute:{CASE}", 200_000), (case, -200_000)}
 
 
 @pytest.mark.parametrize("subject", [did("a"), Did(f"did:pkh:eip155:8453:0x{'a' * 40}"), "0x" + "f" * 40])
