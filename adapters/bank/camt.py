@@ -29,6 +29,7 @@ _STATUS = ("Sts/Cd", "Sts")
 _SIGNS = {"CRDT": 1, "DBIT": -1}
 _OPENINGS = ("OPBD", "PRCD")
 """Opening booked, or what was closed before: some banks write one, some the other, some both."""
+_CLOSING = "CLBD"
 _NO_MONEY = ("PDNG", "INFO", "FUTR")
 
 
@@ -118,8 +119,9 @@ def _message(data: bytes) -> tuple[_Kind, list[_Node]]:
 
 def _statement(node: _Node, kind: _Kind, source: str) -> Statement:
     account = node.need(*_ACCOUNT)
-    balances = [_balance(each) for each in node.all("Bal")]
-    opening, closing = _opening(balances), _only(balances, "CLBD")
+    # Available balances are forecasts, and may be in any currency.
+    balances = [_balance(each) for each in node.all("Bal") if each.text(*_BALANCE_CODE) in (*_OPENINGS, _CLOSING)]
+    opening, closing = _opening(balances), _only(balances, _CLOSING)
     if kind == "statement" and (opening is None or closing is None):
         missing = "opening balance, OPBD or PRCD" if opening is None else "closing balance, CLBD"
         raise StatementRefused.at(node, "structure", f"there is no {missing}")

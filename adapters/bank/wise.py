@@ -146,9 +146,8 @@ def _credit(update: BalanceUpdate, source: str) -> Iterator[Observation]:
 
 
 def _cents(amount: int | Decimal) -> int:
-    # Compared first: a number of many millions of digits is written in ten characters.
-    if not 0 <= amount < 10**13:
-        raise NoticeRefused("form", "an amount is between nothing and ten trillion")
+    if amount < 0:
+        raise NoticeRefused("form", "an amount is not negative")
     try:
         # Whatever would be rounded, and the context would do so in silence, is no amount.
         return int(_EXACT.quantize(_EXACT.create_decimal(amount), Decimal("0.01")).scaleb(2, _EXACT))

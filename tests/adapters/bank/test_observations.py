@@ -39,6 +39,14 @@ def test_a_debit_is_a_payout_with_the_key_that_we_gave_it() -> None:
     assert list(observed(read, "sepa")) == [PayoutDone("sepa", "alice.1:1", "X1", AT)]
 
 
+def test_a_batch_of_payments_has_no_key_of_one_of_them() -> None:
+    one = b"<TxDtls><Refs><EndToEndId>alice.1:1</EndToEndId></Refs></TxDtls>"
+    text = camt(Page(0, (replace(IN, cents=-500),))).replace(b"<NtryDtls>", b"<NtryDtls>" + one)
+    [read] = parse_statement(text)
+
+    assert list(observed(read, "sepa")) == [PayoutDone("sepa", "", "X1", AT)]
+
+
 def test_what_the_bank_takes_back_is_a_lost_deposit_or_a_returned_payout() -> None:
     taken, returned = (replace(IN, cents=cents, is_reversal=True) for cents in (-25_000, 25_000))
 

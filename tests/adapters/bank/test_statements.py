@@ -361,6 +361,21 @@ def test_an_account_without_an_iban_has_another_number() -> None:
     assert statement.account == PAGE.account
 
 
+def test_balances_that_forecast_are_passed_over() -> None:
+    """Real ones have an available balance in yen, of an account in euro."""
+    forecast = b'<Bal><Tp><CdOrPrtry><Cd>CLAV</Cd></CdOrPrtry></Tp><Amt Ccy="KWD">27.001</Amt></Bal>'
+
+    [statement] = parse_statement(camt(PAGE).replace(b"<Bal>", forecast * 2 + b"<Bal>", 1))
+
+    assert (statement.opening, statement.closing) == (100_000, 120_850)
+
+
+def test_what_was_closed_before_is_an_opening_balance() -> None:
+    [statement] = parse_statement(camt(PAGE).replace(b"OPBD", b"PRCD"))
+
+    assert statement.opening == 100_000
+
+
 def test_a_day_with_a_time_is_that_day() -> None:
     """As some banks write it, whatever the schema says."""
     text = camt(PAGE).replace(b"<ValDt><Dt>2026-11-26<", b"<ValDt><Dt>2026-11-26T23:30:00+02:00<")

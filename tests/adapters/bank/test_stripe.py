@@ -139,6 +139,13 @@ def test_a_signed_body_that_is_no_event_is_refused(body: bytes) -> None:
     assert refused(body, signed(body)) == "form"
 
 
+def test_a_body_that_says_a_thing_twice_is_refused() -> None:
+    """Of two amounts, one reader takes the first and another the last."""
+    body = webhook(CHARGE).replace(b'"livemode": false', b'"livemode": true, "livemode": false', 1)
+
+    assert refused(body, signed(body)) == "form"
+
+
 def test_real_money_is_mainnet_s_and_test_money_is_not() -> None:
     live, test = webhook(CHARGE, livemode=True), webhook(CHARGE)
 
