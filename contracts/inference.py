@@ -31,6 +31,8 @@ UNSETTLED_SECONDS = 3_600
 """A receipt that stands so much longer and is not settled is somebody else's than the offer's device: it holds up no money."""
 DISPUTE_SECONDS = 604_800
 """In which a dispute is resolved and a receipt refuted."""
+HOLD_SECONDS = REQUEST_SECONDS + RECEIPT_SECONDS + UNSETTLED_SECONDS
+"""What a request's hold lasts at least, so that it does not expire under a receipt that comes in time."""
 LATE_HOLD_SECONDS = 3_600
 """What a resolved dispute takes is held anew, for so long."""
 MAX_RECEIPTS = 32
