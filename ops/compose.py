@@ -7,6 +7,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from adapters import keys
+from adapters.bank.calling import Calls
+from adapters.bank.paper import PaperBank, PaperChain
+from adapters.bank.paper.chain import OPERATOR
 from adapters.kafka.topics import Topic, create_topics, topics_of
 from adapters.sql import assert_durable, engine_for
 from adapters.sql.schema import upgrade
@@ -14,7 +17,7 @@ from adapters.sql.store import Store
 from contracts import contexts
 from ops.genesis import Genesis, read_genesis
 from ops.settings import Settings
-from streams import Collector, Projection, Stream, all_streams
+from streams import Collector, Outside, Projection, Stream, all_streams
 
 
 class NoSuchProjection(LookupError):
@@ -54,6 +57,15 @@ class Deployment:
         store.establish(network=self.network, partitions=str(self.settings.partitions))
         store.plant(self.genesis.grants())
         return store
+
+    @cached_property
+    def outside(self) -> Outside | None:
+        """The bank and the chain that the settings name."""
+        if self.settings.outside is None:
+            return None
+        folder = self.settings.home / "outside"
+        bank, chain = PaperBank(folder / "bank.json", rail="wire"), PaperChain(folder / "chain.json")
+        return Outside(bank, chain, Calls(chain, open_engine(self.settings.views, "views"), OPERATOR))
 
     def contexts(self) -> list[str]:
         """The contexts that can be asked."""

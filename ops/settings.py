@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     postgres_bin: Folder | None = None
     """The folder of initdb and postgres for the local server."""
 
+    outside: Literal["paper"] | None = None
+    """The bank and the chain: `paper`, twins without money in files of the home; without it money's lists reach neither."""
+
     metrics_port: Port | None = None
     """Where Prometheus reads; without it nothing is served."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -14,12 +14,14 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from adapters.bank.calling import Calls
+from adapters.bank.ports import Bank, Chain
 from contracts import Command, Event, EventId, Record
 from projections import Projection
 
 __all__ = [
-    "Collector", "Desk", "Errand", "Intent", "Process", "Projection", "RawRecord", "Refusal", "Stream", "Task", "TodoList",
-    "World", "all_streams",
+    "Collector", "Desk", "Errand", "Intent", "Outside", "Process", "Projection", "RawRecord", "Refusal", "Stream", "Task",
+    "TodoList", "World", "all_streams",
 ]  # fmt: skip
 
 
@@ -135,11 +137,25 @@ class TodoList:
 Stream = Projection | Process | Collector | TodoList
 
 
+@dataclass(frozen=True)
+class Outside:
+    """Where money really is: a bank, a chain, and the operator's calls to its contracts."""
+
+    bank: Bank
+    chain: Chain
+    calls: Calls
+
+
 class World(Protocol):
     """What a wired stream may know of its deployment."""
 
     @property
     def network(self) -> str: ...
+
+    @property
+    def outside(self) -> Outside | None:
+        """None where this deployment reaches neither bank nor chain."""
+        ...
 
     def verify(self, did: str, value: bytes, signature: str) -> bool:
         """Whether the key of that DID signed the value."""

@@ -57,3 +57,14 @@ leases = Table(
     Column("until", String(30), nullable=False),
     comment="Who works off each to-do list. Only to spare work: two at once send the same commands.",
 )
+
+calls = Table(
+    "calls",
+    METADATA,
+    Column("kind", String(20), primary_key=True),
+    Column("reference", String(200), primary_key=True),
+    Column("sender", String(42), nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    Index("calls_nonce", "sender", "nonce", unique=True),
+    comment="The nonce of each contract call, kept before it is sent. Where it is lost, the chain's logs tell as much.",
+)

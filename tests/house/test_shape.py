@@ -22,6 +22,7 @@ def names(context: str, kind: type[Message]) -> set[str]:
 
 class AnyWorld:
     network = "house"
+    outside = None
 
     def verify(self, did: str, value: bytes, signature: str) -> bool:
         raise NotImplementedError

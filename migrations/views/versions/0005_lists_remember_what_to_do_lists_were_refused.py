@@ -1,4 +1,4 @@
-"""Remember what to-do lists were refused, and who works them off."""
+"""Remember what to-do lists were refused, who works them off, and which nonce each contract call has."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,16 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
+    op.create_table(
+        "calls",
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("reference", sa.String(length=200), nullable=False),
+        sa.Column("sender", sa.String(length=42), nullable=False),
+        sa.Column("nonce", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "reference"),
+        comment="The nonce of each contract call, kept before it is sent. Where it is lost, the chain's logs tell as much.",
+    )
+    op.create_index("calls_nonce", "calls", ["sender", "nonce"], unique=True)
     op.create_table(
         "leases",
         sa.Column("name", sa.String(length=120), nullable=False),
