@@ -1,23 +1,27 @@
 """`spaceos audit verify` of the live log: against itself, the topics, the event store, and the registry of keys."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select, text
 
 from adapters import keys
-from adapters.audit.checking import Finding, Progress, check_log
-from adapters.audit.comparing import compare_store, compare_topics
-from adapters.audit.log import AuditLog
+from adapters.audit import tables
+from adapters.audit.checking import Finding, Progress, Verify, check_log
+from adapters.audit.comparing import compare_positions, compare_store, compare_topics
+from adapters.audit.log import AuditLog, NotInLog
 from adapters.audit.search import Filter, search
 from adapters.sql import engine_for, reading
-from adapters.sql.store import Granted, KeyAuthority, Store
-from adapters.sql.tables import authority_keys
+from adapters.sql.store import Granted, KeyAuthority
+from adapters.sql.tables import authority_grants, authority_keys
 from adapters.tlog.checkpoints import open_checkpoint
-from adapters.tlog.entries import RecordEntry, read_entry
 from adapters.tlog.notes import NoteInvalid
+from adapters.tlog.tiles import TilesInconsistent
 from commands import service_class
-from contracts import parse_event, read_event
-from ops.auditor import log_key
+from contracts import Event, instant, parse_event, read_event
+from ops.auditor import LAST_SIGNED, log_key
 from ops.compose import Deployment
 from ops.worker.authority import changed
 
@@ -25,20 +29,37 @@ from ops.worker.authority import changed
 async def verify_live(
     deployment: Deployment, engine: Engine, progress: Progress, *, against_sources: bool = True
 ) -> AsyncIterator[Finding]:
-    """Everything that does not fit. Without `against_sources` the log is held against itself only."""
+    """Everything that does not fit. Without `against_sources` the log is held against itself only, and what was signed last."""
+    signed_before = _read(deployment.settings.home / LAST_SIGNED)
+    for finding in check_log(engine, log_key(deployment), writer_signed(deployment), progress):
+        yield finding
+    for finding in (*compare_positions(engine), *compare_last_signed(deployment, engine, signed_before)):
+        yield finding
+    if against_sources:
+        async for finding in compare_sources(deployment, engine):
+            yield finding
+
+
+async def compare_sources(deployment: Deployment, engine: Engine) -> AsyncIterator[Finding]:
+    """What the store, the registry of keys and the topics have that the log has not, and the reverse."""
+    store, verify = engine_for(deployment.settings.store), writer_signed(deployment)
+    try:
+        for finding in (*compare_store(engine, store, verify), *compare_registry(deployment, engine, store)):
+            yield finding
+    finally:
+        store.dispose()
+    async for finding in compare_topics(engine, deployment.settings.kafka_client_options(), verify):
+        yield finding
+
+
+def writer_signed(deployment: Deployment) -> Verify:
+    """Whether one of the network's writers signed a record."""
     writers = deployment.genesis.writers()
 
     def verify(did: str, value: bytes, signature: str) -> bool:
         return did in writers and keys.verify(did, value, signature)
 
-    for finding in check_log(engine, log_key(deployment), verify, progress):
-        yield finding
-    if against_sources:
-        store = engine_for(deployment.settings.store)
-        for finding in (*compare_store(engine, store), *compare_registry(deployment, engine, store)):
-            yield finding
-        async for finding in compare_topics(engine, deployment.settings.kafka_client_options()):
-            yield finding
+    return verify
 
 
 def compare_kept(deployment: Deployment, engine: Engine, note: bytes) -> Iterator[Finding]:
@@ -52,28 +73,50 @@ def compare_kept(deployment: Deployment, engine: Engine, note: bytes) -> Iterato
     head = log.head()
     if head is None or head.size < kept.size:
         yield Finding("kept", where, f"was signed, and the log has {head.size if head else 0} entries: the newest were cut off")
-    elif log.root(kept.size) != kept.root:
+        return
+    try:
+        root = log.root(kept.size)
+    except (NotInLog, TilesInconsistent) as error:
+        yield Finding("kept", where, f"was signed, and its tree cannot be computed any more: {error}")
+        return
+    if root != kept.root:
         yield Finding("kept", where, "was signed with another root than the log has there now: history was rewritten")
 
 
-def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> Iterator[Finding]:
-    """The write side's table of who may act must be what genesis and the log's events of identity make of it.
+def compare_last_signed(deployment: Deployment, engine: Engine, note: bytes | None) -> Iterator[Finding]:
+    """The head in the file outside the database must be in the database, and of the tree that is there. None: no file here.
 
-    Keys that an event has changed which the log does not hold yet are left out.
+    An auditor that dies between the two and is not started again leaves the file ahead.
+    """
+    if note is None:
+        return
+    wrong = list(compare_kept(deployment, engine, note))
+    yield from wrong
+    if not wrong:
+        size = open_checkpoint(note, log_key(deployment))[0].size
+        with reading(engine) as connection:
+            stored = connection.scalar(select(tables.checkpoints.c.note).where(tables.checkpoints.c.size == size))
+        if stored is None:
+            yield Finding("checkpoint", str(size), f"was signed last, as the file {LAST_SIGNED} shows, and is not in the table")
+
+
+def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> Iterator[Finding]:
+    """The write side's table of who may act must be what genesis and the events of identity make of it.
+
+    The events are the log's; those that the log does not hold yet are the store's, as of the moment of the table.
     """
     said, upto = _folded(deployment, engine)
     with reading(store) as connection:
-        names = list(connection.scalars(select(authority_keys.c.key)))
-    for key, found in sorted(Store(store).authority(names).items()):
-        if found.shard != "genesis" and found.sequence >= upto.get(found.shard, 0):
-            continue
-        wanted = said.pop(key, None)
-        if wanted is None:
-            yield Finding("registry", key, "is registered, and no event of the log says so")
-        elif _plain(found) != _plain(wanted):
-            yield Finding("registry", key, "may do other things than the log's events say")
-    for key in sorted(said):
-        yield Finding("registry", key, "is registered by the log, and the table lacks it")
+        found = _registered(connection)
+        newer = _newer(connection, upto)
+    _fold(said, newer)
+    for key in sorted(found.keys() | said.keys()):
+        if key not in said:
+            yield Finding("registry", key, "is registered, and no event says so")
+        elif key not in found:
+            yield Finding("registry", key, "is registered by an event, and the table lacks it")
+        elif _plain(found[key]) != _plain(said[key]):
+            yield Finding("registry", key, "may do other things, or since another event, than the events say")
 
 
 def _folded(deployment: Deployment, engine: Engine) -> tuple[dict[str, KeyAuthority], dict[str, int]]:
@@ -81,20 +124,71 @@ def _folded(deployment: Deployment, engine: Engine) -> tuple[dict[str, KeyAuthor
     said: dict[str, KeyAuthority] = {}
     for n, grant in enumerate(deployment.genesis.grants()):
         said[grant.key] = changed(said.get(grant.key), grant, "genesis", n)
-    service, upto = service_class("identity").__new__(service_class("identity")), {}
-    for row in search(engine, Filter(type="identity.")):
-        entry = read_entry(bytes(row.entry))
-        assert isinstance(entry, RecordEntry)
-        record = parse_event(entry.value)
-        upto[record.shard] = record.sequence + 1
-        for change in service.authority(read_event(record.document), record.moment):
-            said[change.key] = changed(said.get(change.key), change, record.shard, record.sequence)
-    return said, upto
+    entries = (bytes(row.entry) for row in search(engine, Filter(type="identity.")))
+    # The value is what follows the second line.
+    events = list(_readable(entry.split(b"\n", 2)[-1] for entry in entries))
+    _fold(said, events)
+    return said, {event.shard: event.sequence + 1 for event in events}
 
 
-def _plain(key: KeyAuthority) -> tuple[bool, set[Granted | tuple[str, str, str]]]:
-    # A revoked key's grants are of no account.
-    grants: set[Granted | tuple[str, str, str]] = set()
-    if not key.revoked:
-        grants = {(grant.role, grant.prefix, grant.not_after.isoformat()) for grant in key.grants}
-    return key.revoked, grants
+class _Said(NamedTuple):
+    """An event of identity; sorted in the order of time."""
+
+    time: datetime
+    shard: str
+    sequence: int
+    event: Event
+
+
+def _readable(values: Iterable[bytes]) -> Iterator[_Said]:
+    """Without those that are no events: they are found where the log and the store are checked, and their keys differ here."""
+    for value in values:
+        try:
+            record = parse_event(value)
+            said = _Said(record.moment, record.shard, record.sequence, read_event(record.document))
+        except Exception:  # noqa: S112  whatever is met in bytes that somebody changed
+            continue
+        yield said
+
+
+def _fold(said: dict[str, KeyAuthority], events: Iterable[_Said]) -> None:
+    service = service_class("identity").__new__(service_class("identity"))
+    for moment, shard, sequence, event in events:
+        for change in service.authority(event, moment):
+            followed = said.get(getattr(change, "follows", None) or "")
+            said[change.key] = changed(said.get(change.key), change, shard, sequence, followed)
+
+
+def _newer(connection: Connection, upto: Mapping[str, int]) -> list[_Said]:
+    """The store's events of identity that the log does not hold yet. That they continue it is checked with the store."""
+    statement = text(
+        "select s.partition, e.sequence, e.value from events e join shards s on s.id = e.shard where s.context = 'identity'"
+    )
+    rows = [row for row in connection.execute(statement) if row.sequence >= upto.get(f"identity.events/{row.partition}", 0)]
+    return sorted(_readable(bytes(row.value) for row in rows), key=lambda said: said[:3])
+
+
+def _registered(connection: Connection) -> dict[str, KeyAuthority]:
+    grants: dict[str, list[Granted]] = {}
+    for row in connection.execute(select(authority_grants)):
+        grants.setdefault(row.key, []).append(Granted(row.role, row.prefix, instant(row.not_after), row.shard, row.sequence))
+    return {
+        row.key: KeyAuthority(row.key, row.shard, row.sequence, row.revoked, tuple(grants.get(row.key, ())), row.person)
+        for row in connection.execute(select(authority_keys))
+    }
+
+
+def _plain(key: KeyAuthority) -> tuple[object, ...]:
+    # A revoked key's grants are of no account. Where genesis names a role, its number there is of none either.
+    grants = set() if key.revoked else {
+        (grant.role, grant.prefix, grant.not_after, _place(grant.shard, grant.sequence)) for grant in key.grants
+    }  # fmt: skip
+    return key.revoked, key.holder, _place(key.shard, key.sequence), grants
+
+
+def _place(shard: str, sequence: int) -> tuple[str, int]:
+    return (shard, 0) if shard == "genesis" else (shard, sequence)
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

@@ -1,27 +1,33 @@
-"""The log against what it is of: the topics and the event store must hold the same bytes, the registry the same authority."""
+"""The log against what it is of: the topics and the event store must hold the same bytes, each record in its place.
+
+What is newer than the log has yet to be read by it. So it need not be there, but it must continue the log: signed by a
+writer, with the next sequence, naming the hash of the record before it.
+"""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import orjson
 from aiokafka import TopicPartition
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 
 from adapters.audit import tables
-from adapters.audit.checking import Finding
+from adapters.audit.checking import Finding, Verify
 from adapters.kafka.bare import bare_consumer
 from adapters.sql import reading
 from adapters.tlog.entries import record_entry
+from contracts import ZERO_HASH
 
 PAGE = 2_000
 
 
-def entries_of(engine: Engine, shard: str) -> Iterator[tuple[int, int, bytes]]:
-    """A shard's `(sequence, leaf, entry)`, in their order."""
+def entries_of(engine: Engine, shard: str, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """A shard's `(sequence, leaf, entry)` below the sequence `end`, in their order."""
     leaves, start = tables.leaves.c, 0
     while True:
-        where = (leaves.shard == shard) & (leaves.sequence >= start)
+        where = (leaves.shard == shard) & (leaves.sequence >= start) & (leaves.sequence < end)
         page = select(leaves.sequence, leaves.leaf, leaves.entry).where(where).order_by(leaves.sequence).limit(PAGE)
         with reading(engine) as connection:
             rows = connection.execute(page).all()
@@ -32,73 +38,151 @@ def entries_of(engine: Engine, shard: str) -> Iterator[tuple[int, int, bytes]]:
         start = rows[-1].sequence + 1
 
 
-def shards_of(engine: Engine) -> list[str]:
-    """The shards that the log holds."""
+def ends_of(engine: Engine) -> dict[str, int]:
+    """Of each shard that has entries the sequence after its last one, whatever the table of positions says."""
+    leaves = tables.leaves.c
+    last = select(leaves.shard, func.max(leaves.sequence)).where(leaves.shard != "").group_by(leaves.shard)
     with reading(engine) as connection:
-        return list(connection.scalars(select(tables.shards.c.shard).order_by(tables.shards.c.shard)))
+        return {row[0]: row[1] + 1 for row in connection.execute(last.order_by(leaves.shard))}
 
 
-async def compare_topics(engine: Engine, client: Mapping[str, Any]) -> AsyncIterator[Finding]:
+def compare_positions(engine: Engine) -> Iterator[Finding]:
+    """Every shard that has entries has a position. What a position says is checked with the log itself."""
+    ends = ends_of(engine)
+    with reading(engine) as connection:
+        known = set(connection.scalars(select(tables.shards.c.shard)))
+    for shard in sorted(ends.keys() - known):
+        yield Finding("position", shard, f"has no position, and the log has its records to {ends[shard] - 1}")
+
+
+async def compare_topics(engine: Engine, client: Mapping[str, Any], verify: Verify) -> AsyncIterator[Finding]:
     """Every record that the log holds, byte for byte, in its topic; also what is there twice with other bytes."""
     async with bare_consumer(client, max_poll_records=5_000) as consumer:
-        for shard in shards_of(engine):
+        for shard, end in ends_of(engine).items():
             topic, _, partition = shard.rpartition("/")
-            published = await _published(consumer, TopicPartition(topic, int(partition)))
-            for finding in _compared("topic", shard, entries_of(engine, shard), published):
+            published = await _published(consumer, TopicPartition(topic, int(partition)), end)
+            for finding in _compared("topic", shard, entries_of(engine, shard, end), published, verify):
                 yield finding
 
 
-def compare_store(engine: Engine, store: Engine) -> Iterator[Finding]:
+def compare_store(engine: Engine, store: Engine, verify: Verify) -> Iterator[Finding]:
     """Every record that the log holds, byte for byte, in the event store."""
-    for shard in shards_of(engine):
-        yield from _compared("store", shard, entries_of(engine, shard), _stored(store, shard))
+    for shard, end in ends_of(engine).items():
+        yield from _compared("store", shard, entries_of(engine, shard, end), _stored(store, shard, end), verify)
+
+
+@dataclass
+class _Copy:
+    """A shard as it is elsewhere. `end` is the log's next sequence of it."""
+
+    shard: str
+    end: int
+    hashes: dict[int, set[bytes]] = field(default_factory=dict)
+    """By sequence: of the records that claim it."""
+    newer: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    """Signature and value, from `end` on."""
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+    """`(where, what)` of records that need not be compared to be wrong."""
+    _highest: int = -1
+
+    def add(self, where: str, signature: str, value: bytes) -> None:
+        sequence = _sequence(value, self.shard)
+        if sequence is None:
+            self.wrong.append((where, "is there and is no record of this shard"))
+            return
+        if sequence not in self.hashes and sequence < self._highest:
+            self.wrong.append((f"{self.shard} {sequence}", f"stands behind {self._highest} there"))
+        self._highest = max(self._highest, sequence)
+        self.hashes.setdefault(sequence, set()).add(_hash(signature, value))
+        if sequence >= self.end:
+            self.newer[sequence] = signature, value
 
 
 def _compared(
-    check: str, shard: str, entries: Iterable[tuple[int, int, bytes]], there: dict[int, set[bytes]]
+    check: str, shard: str, entries: Iterable[tuple[int, int, bytes]], there: _Copy, verify: Verify
 ) -> Iterator[Finding]:
-    last = -1
+    last_hash = ZERO_HASH
     for sequence, leaf, entry in entries:
-        last = sequence
         where = f"{shard} {sequence} (entry {leaf})"
-        if (copies := there.get(sequence)) is None:
+        if (copies := there.hashes.get(sequence)) is None:
             yield Finding(check, where, "is in the log and not there")
         elif copies != {sha256(entry).digest()}:
             yield Finding(check, where, "has other bytes there, or another signature")
-    # What is newer than the log has yet to be read; a sequence below it that the log lacks cannot be.
-    for sequence in sorted(number for number in there if number < 0):
-        yield Finding(check, f"{shard} offset {-sequence - 1}", f"is there and is no record of this shard (log's last: {last})")
+        last_hash = sha256(entry.partition(b"\n")[2].partition(b"\n")[2]).hexdigest()
+    for where, what in there.wrong:
+        yield Finding(check, where, what)
+    yield from _newer(check, there, last_hash, verify)
 
 
-async def _published(consumer: Any, place: TopicPartition) -> dict[int, set[bytes]]:
-    """Sequence to the hashes of the records that claim it; what claims none stands under minus its offset minus one."""
-    found: dict[int, set[bytes]] = {}
+def _newer(check: str, there: _Copy, last_hash: str, verify: Verify) -> Iterator[Finding]:
+    """What does not continue the log. The first is named: nothing behind it can be judged."""
+    for expected, (sequence, (signature, value)) in enumerate(sorted(there.newer.items()), there.end):
+        document = orjson.loads(value)
+        what = None
+        if sequence != expected:
+            what = f"the log lacks {expected}, which would come before it"
+        elif len(there.hashes[sequence]) > 1:
+            what = "it is there twice, with other bytes"
+        elif document.get("prevhash") != last_hash:
+            what = "it does not name the hash of the record before it"
+        elif not verify(str(document.get("source")), value, signature):
+            what = "no writer of this network signed it"
+        if what is not None:
+            yield Finding(check, f"{there.shard} {sequence}", f"is newer than the log and does not continue it: {what}")
+            return
+        last_hash = sha256(value).hexdigest()
+
+
+async def _published(consumer: Any, place: TopicPartition, log_end: int) -> _Copy:
+    found = _Copy(f"{place.topic}/{place.partition}", log_end)
     consumer.assign([place])
     end = (await consumer.end_offsets([place]))[place]
     await consumer.seek_to_beginning(place)
     while await consumer.position(place) < end:
         for record in (await consumer.getmany(place, timeout_ms=1_000)).get(place, []):
             signature = (dict(record.headers).get("signature") or b"").decode("ascii", "replace")
-            sequence = _sequence(record.value or b"", f"{place.topic}/{place.partition}")
-            copies = found.setdefault(-record.offset - 1 if sequence is None else sequence, set())
-            copies.add(sha256(record_entry(signature, record.value or b"")).digest())
+            found.add(f"{found.shard} offset {record.offset}", signature, record.value or b"")
     return found
+
+
+def _stored(store: Engine, shard: str, log_end: int) -> _Copy:
+    statement = text(
+        "select e.sequence, e.stream, e.version, e.type, e.value, e.signature from events e join shards s on s.id = e.shard "
+        "where s.context = :context and s.partition = :partition order by e.sequence"
+    )
+    topic, _, partition = shard.rpartition("/")
+    found = _Copy(shard, log_end)
+    with reading(store) as connection:
+        rows = connection.execute(statement, {"context": topic.removesuffix(".events"), "partition": int(partition)})
+        for row in rows:
+            where = f"{shard} row {row.sequence}"
+            found.add(where, row.signature, bytes(row.value))
+            if not _is_listed_as(row, bytes(row.value)):
+                found.wrong.append((where, "is listed under other names than its bytes say"))
+    return found
+
+
+def _is_listed_as(row: Any, value: bytes) -> bool:
+    try:
+        document = orjson.loads(value)
+        said = int(document["sequence"]), document["subject"], document["streamversion"], document["type"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(said == (row.sequence, row.stream, row.version, row.type))
 
 
 def _sequence(value: bytes, shard: str) -> int | None:
     try:
         document = orjson.loads(value)
-        return int(document["sequence"]) if document["shard"] == shard else None
+        sequence = int(document["sequence"])
     except (ValueError, KeyError, TypeError):
         return None
+    return sequence if document.get("shard") == shard and sequence >= 0 else None
 
 
-def _stored(store: Engine, shard: str) -> dict[int, set[bytes]]:
-    statement = text(
-        "select e.sequence, e.value, e.signature from events e join shards s on s.id = e.shard "
-        "where s.context = :context and s.partition = :partition"
-    )
-    topic, _, partition = shard.rpartition("/")
-    with reading(store) as connection:
-        rows = connection.execute(statement, {"context": topic.removesuffix(".events"), "partition": int(partition)})
-        return {row.sequence: {sha256(record_entry(row.signature, bytes(row.value))).digest()} for row in rows}
+def _hash(signature: str, value: bytes) -> bytes:
+    try:
+        return sha256(record_entry(signature, value)).digest()
+    except ValueError:
+        # No entry can have these bytes.
+        return b""
