@@ -1,6 +1,10 @@
 """What is at risk, when it may leave, and what it takes before anything is taken (white paper 5.4, 9.6, 14)."""
 
+import re
+
 from domain import Refused
+
+_ACCOUNT = re.compile(r"treasury/account/[^/]+\.SPACE")
 
 
 class AddressedWrongly(Refused):
@@ -173,3 +177,9 @@ class FaucetEmpty(Refused):
 
 class FindingIncomplete(Refused):
     """A downtime is attested by the slots missed, a bad proof by a verdict, and neither by both."""
+
+
+def require_space(account: str) -> None:
+    """That the treasury's account is one of SPACE. Raises AddressedWrongly."""
+    if not _ACCOUNT.fullmatch(account):
+        raise AddressedWrongly("what is staked, or posted as a bond, is SPACE of an account", "account")

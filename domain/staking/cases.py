@@ -65,6 +65,7 @@ from domain.staking import (
     SamePerson,
     StillOpen,
     WindowClosed,
+    require_space,
 )
 from domain.staking.arithmetic import dispute_bond, drawn, is_breach, signatures_needed, slash_of, starts
 
@@ -148,7 +149,8 @@ class SlashCase(Aggregate[CaseEvent]):
         self._attest(now, proof=proof, manifest=manifest)
 
     def post(self, command: PostBond) -> None:
-        """A bond that the treasury holds. Raises NotAttested, AlreadyClosed, HoldUsed."""
+        """A bond that the treasury holds. Raises NotAttested, AlreadyClosed, HoldUsed, AddressedWrongly."""
+        require_space(command.account)
         found = self._bond(command.account, command.hold)
         if found is not None:
             if found.units != command.amount:

@@ -62,12 +62,12 @@ from domain.staking import (
     RequestUsed,
     StillBonding,
     Tombstoned,
+    require_space,
 )
 from domain.staking.arithmetic import epoch_at, first_full_epoch, tier_of
 from domain.staking.holding import Held, Holding
 
 _MINIMUM = {"stake": 0, "bond": DEVICE_BOND, "oracle": ORACLE_MINIMUM}
-_ACCOUNT = re.compile(r"treasury/account/[^/]+\.SPACE")
 _SUBJECT = {"stake": re.compile(r"0x[0-9a-f]{40}"), "bond": re.compile(r".+"), "oracle": re.compile(Did.pattern)}
 
 
@@ -112,6 +112,7 @@ class Collateral(Aggregate[CollateralEvent]):
     def stake(self, command: Stake, now: datetime) -> None:
         """Put at risk. Raises AddressedWrongly, HoldUsed, Tombstoned, BelowMinimum."""
         self._require_name()
+        require_space(command.account)
         found = next((f for f in self.fundings if (f.account, f.hold) == (command.account, command.hold)), None)
         if found is not None:
             if found.units != command.amount:
@@ -162,8 +163,7 @@ class Collateral(Aggregate[CollateralEvent]):
         free = self.holding.free_of(command.request)
         if not free:
             raise CasePending(field="request")
-        if not _ACCOUNT.fullmatch(command.account):
-            raise AddressedWrongly("what was staked returns to an account of SPACE", "account")
+        require_space(command.account)
         self.record(Withdrawn(request=command.request, amount=free, account=command.account, epoch=epoch_at(now)))
 
     def hold(self, command: HoldForCase) -> None:

@@ -62,11 +62,10 @@ from projections.staking.tables import (
     suspensions,
     tiers,
     tombstones,
-    withdrawals,
 )
 
 TABLES = (
-    collateral, levels, fundings, withdrawals, tiers, devices, claims, cases, findings, answers, holds, tombstones,
+    collateral, levels, fundings, tiers, devices, claims, cases, findings, answers, holds, tombstones,
     suspensions, bonds,
     faucet, faucet_days, space_stakes,
 )  # fmt: skip
@@ -158,10 +157,19 @@ def _collateral(event: _Moving, record: Record, session: Session) -> None:
     session.put(
         levels,
         {
-            "kind": kind, "subject": subject, "epoch": epoch_at(record.moment), "active": holding.active,
+            "kind": kind, "subject": subject, "epoch": _epoch(event, record), "active": holding.active,
             "at_risk": holding.at_risk, "tombstoned": tombstoned,
         },
     )  # fmt: skip
+
+
+def _epoch(event: _Moving, record: Record) -> int:
+    """As its decision said, where it said one."""
+    match event:
+        case HeldForCase() | HoldReleased() | KeyTombstoned():
+            return epoch_at(record.moment)
+        case _:
+            return event.epoch
 
 
 def _fold(event: _Moving, holding: Holding) -> None:
@@ -194,12 +202,6 @@ def _beside(event: _Moving, record: Record, session: Session, kind: str, subject
                 {"kind": kind, "subject": subject, "account": account, "hold": hold, "units": units, "event": record.id,
                  "at": record.time},
             )  # fmt: skip
-        case Withdrawn(request=request, account=account, amount=units):
-            session.put(
-                withdrawals,
-                {"event": record.id, "stream": record.subject, "request": request, "account": account, "units": units,
-                 "at": record.time},
-            )  # fmt: skip
         case HeldForCase(case=case, from_active=active, from_unbonding=parts):
             units = active + sum(part.units for part in parts)
             session.put(
@@ -212,7 +214,7 @@ def _beside(event: _Moving, record: Record, session: Session, kind: str, subject
             session.change(holds, case, kind, subject, state="slashed", since=record.time)
         case KeyTombstoned(case=case, key=key):
             session.put(tombstones, {"kind": kind, "subject": subject, "key": key, "case": case, "since": record.time})
-        case UnstakeRequested() | UnstakeCancelled():
+        case UnstakeRequested() | UnstakeCancelled() | Withdrawn():
             pass
         case _:
             assert_never(event)

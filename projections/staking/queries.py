@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from contracts import instant
 from contracts.providers import TIERS, Tier
@@ -248,7 +248,9 @@ class ClosedEpoch:
         return meets_sla(self.uptime.missed, self.uptime.expected)
 
 
-def closed_epochs(first: int, connection: Connection, device_key: str | None = None) -> list[ClosedEpoch]:
+def closed_epochs(
+    first: int, connection: Connection, device_key: str | None = None, where: ColumnElement[bool] | None = None
+) -> list[ClosedEpoch]:
     """From that epoch on, each that was closed; the slots that were excused for all are known once the epoch has ended."""
     statement = (
         select(uptimes, epochs.c.excused_slots)
@@ -258,6 +260,8 @@ def closed_epochs(first: int, connection: Connection, device_key: str | None = N
     )
     if device_key is not None:
         statement = statement.where(uptimes.c.device_key == device_key)
+    if where is not None:
+        statement = statement.where(where)
     return [
         ClosedEpoch(
             row.device_key, row.epoch,

@@ -42,17 +42,6 @@ fundings = Table(
     Column("at", String(30), nullable=False),
 )
 
-withdrawals = Table(
-    "staking_withdrawals",
-    METADATA,
-    Column("event", String(36), primary_key=True),
-    Column("stream", String(250), nullable=False),
-    Column("request", String(36), nullable=False),
-    Column("account", String(250), nullable=False, index=True),
-    Column("units", MoneyColumn(), nullable=False),
-    Column("at", String(30), nullable=False),
-)
-
 tiers = Table(
     "staking_tiers",
     METADATA,

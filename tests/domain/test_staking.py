@@ -260,6 +260,15 @@ def test_a_stake_returns_to_an_account_of_space_and_nowhere_else() -> None:
         refused(bond, partial(bond.withdraw, wrong, NOON + WEEK), AddressedWrongly)
 
 
+def test_only_space_is_staked() -> None:
+    """A hold of euro would be counted as if it were SPACE."""
+    bond = given(Collateral, BOND)
+
+    refused(
+        bond, lambda: bond.stake(stake(DEVICE_BOND, account=StreamName("treasury/account/alice.EUR")), NOON), AddressedWrongly
+    )  # fmt: skip
+
+
 # Tiers
 
 

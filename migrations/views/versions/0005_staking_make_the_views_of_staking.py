@@ -211,22 +211,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_key", "epoch"),
     )
     op.create_index(op.f("ix_staking_uptimes_epoch"), "staking_uptimes", ["epoch"], unique=False)
-    op.create_table(
-        "staking_withdrawals",
-        sa.Column("event", sa.String(length=36), nullable=False),
-        sa.Column("stream", sa.String(length=250), nullable=False),
-        sa.Column("request", sa.String(length=36), nullable=False),
-        sa.Column("account", sa.String(length=250), nullable=False),
-        sa.Column("units", MoneyColumn(length=78), nullable=False),
-        sa.Column("at", sa.String(length=30), nullable=False),
-        sa.PrimaryKeyConstraint("event"),
-    )
-    op.create_index(op.f("ix_staking_withdrawals_account"), "staking_withdrawals", ["account"], unique=False)
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_staking_withdrawals_account"), table_name="staking_withdrawals")
-    op.drop_table("staking_withdrawals")
     op.drop_index(op.f("ix_staking_uptimes_epoch"), table_name="staking_uptimes")
     op.drop_table("staking_uptimes")
     op.drop_index(op.f("ix_staking_tombstones_case"), table_name="staking_tombstones")

@@ -1,0 +1,172 @@
+"""What staking has to do next, as the views show it. A plan says it until the views show that it is done."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from contracts import Command, EventId, Label, instant
+from contracts.staking import (
+    DOWNTIME_SLASH_PERCENT,
+    EVIDENCE_SECONDS,
+    POLICY_VERSION,
+    AdmitDevice,
+    Base,
+    CaseId,
+    ClaimSerial,
+    DeclineDevice,
+    ExecuteCase,
+    FreeSerial,
+    HoldForCase,
+    LapseCase,
+    OpenCase,
+    ReleaseHold,
+    RequestUnstake,
+    Slash,
+    SubjectName,
+    SuspendDevice,
+    Tombstone,
+    case_id,
+    case_stream,
+    collateral_stream,
+    serial_stream,
+)
+from domain.staking.arithmetic import drawn, epoch_at, starts
+from projections.staking.due import (
+    Asking,
+    Left,
+    asking,
+    breaches,
+    device_of,
+    held_by,
+    is_accused,
+    left,
+    past_their_window,
+    sentenced,
+    unheld,
+)
+from projections.staking.queries import ClosedEpoch, at_risk_at, oracles_at, seed_of
+from streams import Desk, Task
+
+ASK_AGAIN_SECONDS = 60
+"""What came too soon by the store's clock is asked again after this."""
+MAX_ASKED = 100
+SENTENCE_DAYS = 7
+"""After so long a case that was executed has nobody left to suspend."""
+
+
+def open_case_on_breach(desk: Desk) -> Iterator[Task]:
+    """More than 5 % of what an epoch left was missed: the device's bond is accused, with a panel that its seed draws."""
+    first = epoch_at(desk.now - timedelta(seconds=EVIDENCE_SECONDS)) - 1
+    for breach in breaches(first, desk.connection):
+        if desk.now <= starts(breach.epoch + 1) + timedelta(seconds=EVIDENCE_SECONDS):
+            yield from _accusing(breach, desk)
+
+
+def _accusing(breach: ClosedEpoch, desk: Desk) -> Iterator[Task]:
+    device = device_of(breach.device_key, desk.connection)
+    seed = seed_of(breach.epoch, desk.connection)
+    if device is None or seed is None:
+        return
+    case = case_id(device, "downtime", breach.epoch, breach.evidence)
+    if is_accused(case, desk.connection):
+        return
+    at_risk = at_risk_at("bond", device, breach.epoch, desk.connection)
+    oracles = [oracle for oracle in oracles_at(breach.epoch + 1, desk.connection) if oracle != device]
+    accusation = OpenCase(
+        subject=SubjectName(device), offence="downtime", epoch=breach.epoch, evidence=breach.evidence, uptime=breach.uptime,
+        bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),), percent=DOWNTIME_SLASH_PERCENT,
+        panel=drawn(seed, oracles), seed=seed, policy_version=POLICY_VERSION,
+    )  # fmt: skip
+    # A view that lags may not know all that was at risk: its accusation is refused, and made again when it has caught up.
+    key = f"open:{case}:{at_risk}"
+    yield Task(accusation, case_stream(case), key, instant(breach.closed_at), EventId(breach.event))
+
+
+def claim_before_admitting(desk: Desk) -> Iterator[Task]:
+    """A device is admitted when its serial number and its key are bound to its bond, and declined when they are another's."""
+    for device in asking(desk.connection):
+        yield from _admitting(device, desk)
+    for gone in left(desk.connection):
+        yield from _freeing(gone)
+
+
+def _admitting(device: Asking, desk: Desk) -> Iterator[Task]:
+    stream, at = collateral_stream("bond", device.device), instant(device.since)
+    keys = {claim: f"claim:{claim}:{device.device}:{device.since}" for claim in device.claims}
+    if all(owner == device.device for owner in device.claims.values()):
+        yield Task(AdmitDevice(), stream, f"admit:{device.device}:{device.since}", at)
+        return
+    for claim, owner in device.claims.items():
+        refusal = desk.refusal(keys[claim])
+        if refusal is not None or owner not in (None, device.device):
+            cause = Label(refusal.name if refusal else "BoundElsewhere")
+            yield Task(DeclineDevice(cause=cause), stream, f"decline:{device.device}:{device.since}", at)
+            return
+    for claim, owner in device.claims.items():
+        if owner is None:
+            yield Task(ClaimSerial(device=SubjectName(device.device)), serial_stream(claim), keys[claim], at)
+
+
+def _freeing(device: Left) -> Iterator[Task]:
+    for claim in device.claims:
+        yield Task(FreeSerial(), serial_stream(claim), f"free:{claim}:{device.since}", instant(device.since))
+
+
+def hold_when_attested(desk: Desk) -> Iterator[Task]:
+    """An attested case sets aside what it may take; one that too few witnesses attested in time lapses."""
+    for case, share, opened_at in unheld(desk.now - timedelta(days=SENTENCE_DAYS), desk.connection):
+        hold = HoldForCase(case=CaseId(case), amount=share.units)
+        key = f"hold:{case}:{share.kind}"
+        yield Task(hold, collateral_stream(share.kind, share.subject), key, instant(opened_at))
+    for due in past_their_window(desk.now, desk.connection):
+        if due.state == "open":
+            yield from _in_time(LapseCase(), due.case, f"lapse:{due.case}", due.at, desk)
+
+
+def execute_after_the_window(desk: Desk) -> Iterator[Task]:
+    """Nobody disputed, or the dispute and the appeal were lost: the case is executed, takes what it holds, and suspends."""
+    for due in past_their_window(desk.now, desk.connection):
+        if due.state != "open":
+            yield from _in_time(ExecuteCase(), due.case, f"execute:{due.case}:{due.state}", due.at, desk)
+    for held in held_by("executed", desk.connection):
+        yield Task(
+            Slash(case=CaseId(held.case)), collateral_stream(held.kind, held.subject), f"slash:{held.case}:{held.kind}",
+            held.since,
+        )  # fmt: skip
+    for executed in sentenced(desk.now - timedelta(days=SENTENCE_DAYS), desk.connection):
+        case, opened = CaseId(executed.case), executed.opened
+        if executed.to_suspend:
+            stream = collateral_stream("bond", opened.subject)
+            yield Task(SuspendDevice(cause=case), stream, f"suspend:{case}", executed.at)
+        for kind, subject in executed.to_tombstone:
+            if opened.key is not None:
+                mark = Tombstone(case=case, key=opened.key)
+                yield Task(mark, collateral_stream(kind, subject), f"tombstone:{case}:{kind}", executed.at)
+
+
+def release_when_void(desk: Desk) -> Iterator[Task]:
+    """A void restores exactly what was held; its bonds return by themselves."""
+    for held in held_by("voided", desk.connection):
+        release = ReleaseHold(case=CaseId(held.case))
+        yield Task(release, collateral_stream(held.kind, held.subject), f"release:{held.case}:{held.kind}", held.since)
+
+
+def return_the_bond(desk: Desk) -> Iterator[Task]:
+    """A device that has left gets its bond back: it is unstaked, and its holder withdraws it seven days later."""
+    for device in left(desk.connection):
+        if device.state == "deregistered" and device.free_active and not device.has_asked_back:
+            unstake = RequestUnstake(amount=device.free_active)
+            key = f"return:{device.device}:{device.since}"
+            yield Task(unstake, collateral_stream("bond", device.device), key, instant(device.since))
+
+
+def _in_time(command: Command, case: str, key: str, at: datetime, desk: Desk) -> Iterator[Task]:
+    """Refused as too soon, it is asked again: the store's clock decides, not ours."""
+    for number in range(MAX_ASKED):
+        refusal = desk.refusal(f"{key}:{number}")
+        if refusal is None:
+            if at <= desk.now:
+                yield Task(command, case_stream(case), f"{key}:{number}", at)
+            return
+        if refusal.name != "StillOpen":
+            return
+        at = refusal.at + timedelta(seconds=ASK_AGAIN_SECONDS)

@@ -1,0 +1,138 @@
+"""A slash that anybody can compute again: from the published heartbeats, the panel's seed, and what was staked."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from contracts import Record
+from contracts.liveness import EpochClosed, LivenessEvent, SlotsExcused
+from contracts.staking import (
+    ORACLE_MINIMUM,
+    CaseOpened,
+    CollateralEvent,
+    DeviceRegistered,
+    Finding,
+    KeyTombstoned,
+    Share,
+    StakingEvent,
+    SubjectName,
+    Uptime,
+    collateral_stream,
+    named_collateral,
+)
+from domain.liveness import recomputed
+from domain.staking.arithmetic import drawn, epoch_at, is_breach, signatures_needed, slash_of
+from domain.staking.cases import tally
+from domain.staking.collateral import Collateral
+from domain.staking.uptime import uptime_of
+
+Liveness = Iterable[tuple[LivenessEvent, Record]]
+Staked = Iterable[tuple[StakingEvent, Record]]
+"""With their records, each stream's in its order; more than the case needs does no harm."""
+
+
+class NotInLog(LookupError):
+    """What was handed over lacks a record that the case rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """A downtime case from the log alone."""
+
+    device_key: str
+    evidence: str
+    uptime: Uptime
+    is_breach: bool
+    seed: str
+    panel: tuple[SubjectName, ...]
+    needed: int
+    base: int
+    amounts: tuple[Share, ...]
+
+    def differences(self, said: CaseOpened) -> Iterator[str]:
+        """What the case says otherwise; nothing, if it is as it should be."""
+        base = [(base.kind, base.subject, base.units) for base in said.bases]
+        pairs: Mapping[str, tuple[object, object]] = {
+            "evidence": (said.evidence, self.evidence), "uptime": (said.uptime, self.uptime), "seed": (said.seed, self.seed),
+            "panel": (said.panel, self.panel), "signatures needed": (said.needed, self.needed),
+            "base": (base, [("bond", said.subject, self.base)]), "breach": (True, self.is_breach),
+        }  # fmt: skip
+        for name, (recorded, found) in pairs.items():
+            if recorded != found:
+                yield f"{name}: the case says {recorded}, the log gives {found}"
+
+
+def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recomputed:
+    """Missed, excused, panel and amounts of a downtime case (white paper 9.6). Raises NotInLog.
+
+    Nothing of the case is taken over but which device and epoch it accuses, and at which percentage.
+    """
+    beats, stakes = list(liveness), list(staked)
+    key = _device_key(case.subject, case.epoch, stakes)
+    closed, evidence = _closed(key, case.epoch, beats)
+    seed, excused = _ended(case.epoch, beats)
+    found = recomputed([event for event, _ in beats], key, closed)
+    uptime = uptime_of(found.first_slot, found.end_slot, found.missed, found.root, excused)
+    panel = drawn(seed, [oracle for oracle in oracles_before(case.epoch + 1, stakes) if oracle != case.subject])
+    base = _folded(collateral_stream("bond", case.subject), stakes).holding.at_start_of(case.epoch)
+    units = slash_of(base, case.percent)
+    amounts = (Share(kind="bond", subject=case.subject, units=units),) if units else ()
+    return Recomputed(
+        key, evidence, uptime, is_breach(uptime.missed, uptime.expected), seed, panel, signatures_needed(len(panel)), base,
+        amounts,
+    )  # fmt: skip
+
+
+def oracles_before(epoch: int, staked: Staked) -> Sequence[str]:
+    """Who had an oracle's full stake and an honest key when the epoch began."""
+    oracles: dict[str, Collateral] = {}
+    for event, record in staked:
+        kind, subject = named_collateral(record.subject)
+        if kind == "oracle" and isinstance(event, CollateralEvent) and _epoch(event, record) < epoch:
+            oracles.setdefault(subject, Collateral(record.subject)).replay(event)
+    return sorted(
+        subject
+        for subject, found in oracles.items()
+        if found.holding.active >= ORACLE_MINIMUM and not found.tombstones
+    )  # fmt: skip
+
+
+def attested_by(findings: Mapping[str, Finding], needed: int) -> Finding | None:
+    """The finding that enough witnesses signed, if one is."""
+    return next((finding for finding, count in tally(findings) if count >= needed), None)
+
+
+def _epoch(event: CollateralEvent, record: Record) -> int:
+    said = getattr(event, "epoch", None)
+    return said if isinstance(said, int) and not isinstance(event, KeyTombstoned) else epoch_at(record.moment)
+
+
+def _folded(stream: str, staked: Staked) -> Collateral:
+    found = Collateral(stream)
+    for event, record in staked:
+        if record.subject == stream and isinstance(event, CollateralEvent):
+            found.replay(event)
+    return found
+
+
+def _device_key(subject: str, epoch: int, staked: Staked) -> str:
+    stream = collateral_stream("bond", subject)
+    said = [event for event, record in staked if record.subject == stream and isinstance(event, DeviceRegistered)]
+    keys = [event.device_key for event in said if event.first_epoch <= epoch] or [event.device_key for event in said]
+    if not keys:
+        raise NotInLog(f"{subject} never registered a device")
+    return keys[-1]
+
+
+def _closed(key: str, epoch: int, liveness: Liveness) -> tuple[EpochClosed, str]:
+    for event, record in liveness:
+        if isinstance(event, EpochClosed) and event.epoch == epoch and record.stream_id == key:
+            return event, sha256(record.value).hexdigest()
+    raise NotInLog(f"no record closes epoch {epoch} of {key}")
+
+
+def _ended(epoch: int, liveness: Liveness) -> tuple[str, Sequence[int]]:
+    for event, record in liveness:
+        if isinstance(event, SlotsExcused) and event.epoch == epoch:
+            return sha256(record.value).hexdigest(), [slot.slot for slot in event.slots]
+    raise NotInLog(f"no record ends epoch {epoch}")
