@@ -1,0 +1,55 @@
+"""The treasury for people, gateways and processes: coins and their log, deposits, withdrawals, limits, accounts, breaks."""
+
+from projections.treasury.due import (
+    BurnDue,
+    DepositDue,
+    HoldDue,
+    LossDue,
+    MintDue,
+    PayoutDue,
+    ReturnDue,
+    WithdrawalDue,
+    burns_to_send,
+    deposits_under_way,
+    escrows_to_release,
+    holds_overdue,
+    losses_under_way,
+    mints_to_send,
+    open_holds,
+    owed_in,
+    payouts_to_send,
+    returns_under_way,
+    withdrawals_under_way,
+)
+from projections.treasury.folds import treasury
+from projections.treasury.queries import (
+    Balance,
+    Break,
+    Coin,
+    DepositStanding,
+    LogLine,
+    Review,
+    SlotStanding,
+    WithdrawalStanding,
+    awaiting_review,
+    balance_of,
+    breaks_open,
+    coins,
+    deposit_of,
+    mint_burn_log,
+    outflow_in_window,
+    reserves_of,
+    slots_of,
+    supply_of,
+    withdrawal,
+    withdrawals_of,
+)
+
+__all__ = [
+    "Balance", "Break", "BurnDue", "Coin", "DepositDue", "DepositStanding", "HoldDue", "LogLine", "LossDue", "MintDue",
+    "PayoutDue", "ReturnDue", "Review", "SlotStanding", "WithdrawalDue", "WithdrawalStanding", "awaiting_review",
+    "balance_of", "breaks_open", "burns_to_send", "coins", "deposit_of", "deposits_under_way", "escrows_to_release",
+    "holds_overdue", "losses_under_way", "mint_burn_log", "mints_to_send", "open_holds", "outflow_in_window", "owed_in",
+    "payouts_to_send", "reserves_of", "returns_under_way", "slots_of", "supply_of", "treasury", "withdrawal",
+    "withdrawals_of", "withdrawals_under_way",
+]  # fmt: skip
