@@ -10,8 +10,8 @@ import orjson
 from sqlalchemy import Connection, select
 
 from contracts import instant
-from contracts.rewards import TRANCHE_SECONDS, Bucket, GrantCreated, Payee, Recipient
-from domain.rewards.claims import Claim, ClaimTree, table
+from contracts.rewards import SPACE, TRANCHE_SECONDS, Bucket, GrantCreated, Payee, Recipient
+from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, table
 from domain.rewards.emission import line
 from domain.rewards.grants import releasable
 from projections import Row
@@ -87,6 +87,8 @@ class GrantState:
     """When the schedule gives more, where it is by time."""
     milestones_open: tuple[int, ...]
     revoked: bool
+    since: datetime
+    """Its last release, or else its creation."""
 
 
 def split_of(receipt: str, connection: Connection) -> list[Row]:
@@ -150,19 +152,25 @@ def earned_until(epoch: int, connection: Connection) -> dict[tuple[Payee, str], 
     return {key: units for key, units in found.items() if units}
 
 
+def claimable(earned: Mapping[tuple[Payee, str], int], tokens: Mapping[str, Payee]) -> dict[tuple[Payee, str], int]:
+    """What a root can hold: SPACE, and assets that have a contract; the rest waits for one."""
+    return {key: units for key, units in earned.items() if key[1] == SPACE or key[1] in tokens}
+
+
 def claim_of(payee: str, tokens: Mapping[str, Payee], connection: Connection) -> list[ClaimState]:
     """Each asset of the payee with its proof. `tokens` are the assets' contracts; SPACE needs none."""
     statement = select(t.epochs).where(t.epochs.c.root.is_not(None)).order_by(t.epochs.c.epoch.desc()).limit(1)
     last = connection.execute(statement).one_or_none()
     tree, rows = None, {}
     if last is not None:
-        published = tuple(table(earned_until(last.epoch, connection), tokens))
-        tree, rows = _tree(published), {(row.account, row.token): row for row in published}
-    known = {"SPACE": Payee("0x" + 40 * "0"), **tokens}
+        published = tuple(table(claimable(earned_until(last.epoch, connection), tokens), tokens))
+        tree = tree_of(published) if published else None
+        rows = {(row.account, row.token): row for row in published}
+    known = {SPACE: NATIVE_TOKEN, **tokens}
     found = connection.execute(select(t.claims).where(t.claims.c.payee == payee).order_by(t.claims.c.asset))
     states = []
     for row in found:
-        claim = rows.get((Payee(payee), known[row.asset]))
+        claim = rows.get((Payee(payee), known[row.asset])) if row.asset in known else None
         proof = tuple("0x" + node.hex() for node in tree.proof(claim)) if tree and claim else ()
         states.append(
             ClaimState(payee, row.asset, row.cumulative, row.claimed, claim, proof, last.root if last is not None else None)
@@ -171,7 +179,8 @@ def claim_of(payee: str, tokens: Mapping[str, Payee], connection: Connection) ->
 
 
 @lru_cache(maxsize=2)
-def _tree(rows: tuple[Claim, ...]) -> ClaimTree:
+def tree_of(rows: tuple[Claim, ...]) -> ClaimTree:
+    """The last tables' trees: one of 10,000 rows takes its time to build."""
     return ClaimTree.of(rows)
 
 
@@ -190,7 +199,8 @@ def _grant(row: Any, now: datetime) -> GrantState:
     still_open = tuple(n for n in range(1, len(created.milestones) + 1) if n not in reached)
     due = 0 if row.revoked else given - row.released
     next_at = None if row.revoked or created.kind == "milestone" or given >= row.total else _next(created, now)
-    return GrantState(row.name, row.beneficiary, row.total, row.released, due, next_at, still_open, row.revoked)
+    since = instant(row.released_at or row.since)
+    return GrantState(row.name, row.beneficiary, row.total, row.released, due, next_at, still_open, row.revoked, since)
 
 
 def as_created(row: Any) -> GrantCreated:

@@ -1,0 +1,17 @@
+"""Rewards' wiring: receipts become fees, a day becomes a root, and what waits for time is done when it is due."""
+
+from collections.abc import Iterator
+
+from projections.rewards import rewards
+from streams import Process, Stream, World
+from streams.rewards.day import Day
+from streams.rewards.receipts import split_when_receipt_settles
+from streams.rewards.schedules import todos
+
+
+def streams(world: World) -> Iterator[Stream]:
+    del world
+    yield rewards()
+    yield Process("split_when_receipt_settles", ("inference",), split_when_receipt_settles)
+    yield Day().todo()
+    yield from todos()
