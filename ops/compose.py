@@ -11,10 +11,12 @@ from adapters.bank.calling import Calls
 from adapters.bank.paper import PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
 from adapters.kafka.topics import Topic, create_topics, topics_of
+from adapters.sealing import Place, unseal
 from adapters.sql import assert_durable, engine_for
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
-from contracts import contexts
+from adapters.vault import Vault
+from contracts import Sealed, contexts
 from ops.genesis import Genesis, read_genesis
 from ops.settings import Settings
 from streams import Collector, Outside, Projection, Stream, all_streams
@@ -65,7 +67,13 @@ class Deployment:
             return None
         folder = self.settings.home / "outside"
         bank, chain = PaperBank(folder / "bank.json", rail="wire"), PaperChain(folder / "chain.json")
-        return Outside(bank, chain, Calls(chain, open_engine(self.settings.views, "views"), OPERATOR))
+        calls = Calls(chain, open_engine(self.settings.views, "views"), OPERATOR)
+        return Outside(bank, "wire", chain, calls, self._reveal)
+
+    def _reveal(self, field: Sealed, stream: str, command: str, path: str) -> str:
+        """What was sealed for that place. Raises Destroyed, NotOpened."""
+        vault = Vault(open_engine(self.settings.vault, "vault"), self.settings.keys)
+        return unseal(field, vault.open(field.key), Place(self.network, stream, command, path)).text
 
     def contexts(self) -> list[str]:
         """The contexts that can be asked."""

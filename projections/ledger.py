@@ -144,6 +144,11 @@ def balance_in(account: str, asset: str, connection: Connection) -> int:
     return sum(row.gained - row.given for row in connection.execute(select(balances.c.gained, balances.c.given).where(mine)))
 
 
+def balance_of(prefix: str, asset: str, connection: Connection) -> int:
+    """What all accounts whose names begin so hold together."""
+    return sum(balance.units for balance in accounts(connection, prefix, asset))
+
+
 def trial_balance(connection: Connection) -> list[Trial]:
     """Each asset's sum over all accounts; every difference is zero after every event."""
     found: dict[str, list[Balance]] = {}

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from adapters.bank.calling import Calls
 from adapters.bank.ports import Bank, Chain
-from contracts import Command, Event, EventId, Record
+from contracts import Command, Event, EventId, Record, Sealed
 from projections import Projection
 
 __all__ = [
@@ -142,8 +142,12 @@ class Outside:
     """Where money really is: a bank, a chain, and the operator's calls to its contracts."""
 
     bank: Bank
+    rail: str
+    """Of the bank's account: part of each deposit's name."""
     chain: Chain
     calls: Calls
+    reveal: Callable[[Sealed, str, str, str], str]
+    """`(field, stream, command's id, JSON pointer)` to its text. Raises where its key is destroyed."""
 
 
 class World(Protocol):

@@ -51,7 +51,8 @@ class PayoutDue:
     attempt: int
     payout: Amount
     destination: Sealed
-    """Sealed for the stream `treasury/withdrawal/<withdrawal>`, command `treasury.RequestWithdrawal`, field `destination`."""
+    """Sealed for the stream `treasury/withdrawal/<withdrawal>`, that command, field `/destination`."""
+    command: str
     since: datetime
     event: str
 
@@ -222,7 +223,7 @@ def payouts_to_send(connection: Connection) -> list[PayoutDue]:
     return [
         PayoutDue(
             row.withdrawal, row.key, row.rail, row.attempt, Amount.of(bank_of(row.coin), row.payout),
-            Sealed.model_validate_json(row.destination), instant(row.since), row.event,
+            Sealed.model_validate_json(row.destination), row.command, instant(row.since), row.event,
         )
         for row in rows
     ]  # fmt: skip

@@ -347,6 +347,7 @@ def _requested(event: WithdrawalRequested, record: Record) -> Row:
         "withdrawal": record.stream_id, "account": record.stream_id.partition(".")[0], "state": "requested",
         "coin": event.amount.asset, "units": event.amount.units, "payout": event.payout.units,
         "destination": event.destination.json_bytes().decode(), "destination_digest": event.destination_digest,
+        "command": record.causationid,
         "requested_by": event.requested_by, "requested": record.time, "wallet": None, "escrow": None, "escrowed": None,
         "usd_cents": None, "reasons": "[]", "route": None, "approvals": 0, "review_since": None, "rail": None, "attempt": 0,
         "key": None, "bank_reference": None, "returned": None, "return_reason": None, "may_retry": False,

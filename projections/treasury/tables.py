@@ -139,6 +139,7 @@ withdrawals = Table(
     Column("units", MoneyColumn(), nullable=False),
     Column("payout", MoneyColumn(), nullable=False, comment="cents"),
     Column("destination", Text, nullable=False, comment="sealed, JSON"),
+    Column("command", String(36), nullable=False, comment="that the destination is sealed for"),
     Column("destination_digest", String(64), nullable=False, index=True),
     Column("requested_by", String(90), nullable=False),
     Column("requested", String(30), nullable=False),

@@ -242,6 +242,7 @@ def upgrade() -> None:
         sa.Column("units", MoneyColumn(length=78), nullable=False),
         sa.Column("payout", MoneyColumn(length=78), nullable=False, comment="cents"),
         sa.Column("destination", sa.Text(), nullable=False, comment="sealed, JSON"),
+        sa.Column("command", sa.String(length=36), nullable=False, comment="that the destination is sealed for"),
         sa.Column("destination_digest", sa.String(length=64), nullable=False),
         sa.Column("requested_by", sa.String(length=90), nullable=False),
         sa.Column("requested", sa.String(length=30), nullable=False),

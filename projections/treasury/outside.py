@@ -1,0 +1,83 @@
+"""What bank and chain are compared with, and what is waited for from there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from contracts import Amount, instant, rfc3339
+from projections.treasury import tables
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowAwaited:
+    """A withdrawal that was asked for and whose coins have not come."""
+
+    withdrawal: str
+    amount: Amount
+    since: datetime
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutPaid:
+    """An order that the bank reported as paid."""
+
+    withdrawal: str
+    key: str
+    since: datetime
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the books say of a coin."""
+
+    coin: str
+    supply: Amount
+    in_flight: Amount
+    as_of: datetime | None
+    """Of the last attestation."""
+    since: datetime
+    """Of the last event of the coin's stream."""
+
+
+def escrows_awaited(connection: Connection) -> list[EscrowAwaited]:
+    """The oldest first."""
+    table = tables.withdrawals
+    rows = connection.execute(select(table).where(table.c.state == "requested").order_by(table.c.requested))
+    return [EscrowAwaited(row.withdrawal, Amount.of(row.coin, row.units), instant(row.since), row.event) for row in rows]
+
+
+def payouts_paid_since(start: datetime, connection: Connection) -> list[PayoutPaid]:
+    """Those that may still come back."""
+    table = tables.withdrawals
+    paid = select(table).where(table.c.state == "paid", table.c.since >= rfc3339(start)).order_by(table.c.since)
+    return [PayoutPaid(row.withdrawal, row.key, instant(row.since), row.event) for row in connection.execute(paid)]
+
+
+def books_of(coin: str, connection: Connection) -> Books | None:
+    """None where nothing was ever said of the coin."""
+    row = connection.execute(select(tables.coins).where(tables.coins.c.coin == coin)).one_or_none()
+    if row is None:
+        return None
+    return Books(
+        coin, Amount.of(coin, row.supply), Amount.of(coin, row.in_flight), None if row.as_of is None else instant(row.as_of),
+        instant(row.since),
+    )  # fmt: skip
+
+
+def deposits_known(names: Collection[str], connection: Connection) -> dict[str, str]:
+    """Of these deposits, those that were observed, each with its state."""
+    table = tables.deposits
+    rows = connection.execute(select(table.c.deposit, table.c.state).where(table.c.deposit.in_(names)))
+    return {row.deposit: row.state for row in rows}
+
+
+def is_reconciled(coin: str, slot: str, connection: Connection) -> bool:
+    """Whether the slot was compared, or a source was found missing."""
+    table, found = tables.reconciliations, tables.breaks
+    done = select(table.c.slot).where(table.c.coin == coin, table.c.slot == slot)
+    missing = select(found.c.slot).where(found.c.coin == coin, found.c.slot == slot, found.c.kind == "missing_source")
+    return connection.execute(done).first() is not None or connection.execute(missing).first() is not None
