@@ -1,13 +1,14 @@
 """Where a twin's state is: a JSON text, in memory or in a file that several processes share."""
 
 import fcntl
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 State = dict[str, Any]
 
@@ -17,16 +18,16 @@ class Kept:
 
     def __init__(self, path: Path | None, empty: Callable[[], State]) -> None:
         self._path = path
-        self._text = json.dumps(empty())
+        self._text = _written(empty())
         self._lock = threading.Lock()
 
     @contextmanager
     def opened(self) -> Iterator[State]:
         with self._lock, self._alone():
             before = self._read()
-            state = json.loads(before)
+            state = orjson.loads(before)
             yield state
-            after = json.dumps(state)
+            after = _written(state)
             if after != before:
                 self._write(after)
 
@@ -41,15 +42,20 @@ class Kept:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _read(self) -> str:
+    def _read(self) -> bytes:
         if self._path is None or not self._path.exists():
             return self._text
-        return self._path.read_text(encoding="utf-8")
+        return self._path.read_bytes()
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: bytes) -> None:
         if self._path is None:
             self._text = text
             return
         written = self._path.with_suffix(".new")
-        written.write_text(text, encoding="utf-8")
+        written.write_bytes(text)
         os.replace(written, self._path)
+
+
+def _written(state: State) -> bytes:
+    # An asset's name is a kind of str, which as a key is refused without being asked for.
+    return orjson.dumps(state, option=orjson.OPT_NON_STR_KEYS)
