@@ -2,34 +2,43 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.audit import Sequencer
+from adapters.audit.checking import Verify
 from adapters.audit.log import AuditLog
+from adapters.audit.patrol import Patrol, Tampering
 from adapters.audit.policy import KnownLog, Policy
-from adapters.audit.reader import SIGN_SECONDS, Clock, SequencerReader
+from adapters.audit.reader import SIGN_SECONDS, Clock, Distrusted, SequencerReader
 from adapters.audit.witnesses import gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
 from adapters.http import Application, audit_app, bearer, serving
 from adapters.kafka.commands import CommandSender, sign_command
 from adapters.sql import reading
 from adapters.tlog.notes import NoteKey, NoteSigner
-from contracts import Did, Digest, Label
-from contracts.audit import HaltShard, RecordServed
+from contracts import Command, Did, Digest, Label
+from contracts.audit import HaltShard, RecordServed, ReportTampering
 from ops.compose import Deployment, open_engine
 from ops.erasing import LOOK_SECONDS, Eraser
 from ops.genesis import LOG_KEY, BadGenesis
 from ops.heartbeat import Heartbeat
 from projections.identity import is_revoked, keys_with_role
 
+log = logging.getLogger(__name__)
+
 READER_ROLE = "audit.reader"
+PATROL_SECONDS = 1.0
+REPORT_SECONDS = 5.0
+"""A report of tampering that is on its way when the process ends gets so long."""
 LAST_SIGNED = "last-signed"
 """The file in the home, outside every database, that holds the head that was signed last."""
 
@@ -55,8 +64,21 @@ def log_signer(deployment: Deployment) -> NoteSigner:
     return signer
 
 
+def writer_signed(deployment: Deployment) -> Verify:
+    """Whether one of the network's writers signed a record."""
+    writers = deployment.genesis.writers()
+
+    def verify(did: str, value: bytes, signature: str) -> bool:
+        return did in writers and keys.verify(did, value, signature)
+
+    return verify
+
+
 async def run_auditor(deployment: Deployment, instance: str | None = None) -> None:
-    """Append every event to the log and sign its heads. Raises GroupFailed, RolledBack, Forked, Released."""
+    """Append every event to the log, sign its heads, read random places of it back.
+
+    Raises GroupFailed, RolledBack, Forked, Released, Distrusted.
+    """
     from adapters.faust.group import Group
     from ops.serve import stop_on_signals
 
@@ -70,7 +92,9 @@ async def run_auditor(deployment: Deployment, instance: str | None = None) -> No
         await sender.start()
         stack.push_async_callback(sender.stop)
         sequencer = Sequencer(engine, deployment.network, deployment.genesis.writers(), keys.verify)
-        reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=_Alarm(deployment, sender).halted)
+        alarm = _Alarm(deployment, sender)
+        stack.push_async_callback(alarm.told)
+        reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=alarm.halted)
         log, policy = AuditLog(engine), audit_policy(deployment)
         clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED)
         group = Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat)
@@ -78,7 +102,8 @@ async def run_auditor(deployment: Deployment, instance: str | None = None) -> No
         if (port := deployment.settings.audit_port) is not None:
             app = _http(deployment, log, policy, sender)
             await stack.enter_async_context(serving(app, deployment.settings.audit_host, port))
-        works = [group.run(stop), clock.run(), _erase(Eraser(deployment))]
+        patrol = Patrol(engine, log_key(deployment), writer_signed(deployment))
+        works = [group.run(stop), clock.run(), _erase(Eraser(deployment)), _patrol(patrol, alarm)]
         if any(witness.url for witness in policy.witnesses):
             works.append(_have_cosigned(log, policy, stop))
         await _first_of(stop, *works)
@@ -96,6 +121,15 @@ async def _first_of(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
         for task in tasks[1:]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _patrol(patrol: Patrol, alarm: "_Alarm") -> None:
+    """Raises Distrusted once something does not fit: nothing more is signed until an operator has looked into it."""
+    while True:
+        if found := await asyncio.to_thread(patrol.turn):
+            await alarm.tampered(found)
+            raise Distrusted("; ".join(tampering.text for tampering in found))
+        await asyncio.sleep(PATROL_SECONDS)
 
 
 async def _erase(eraser: Eraser) -> None:
@@ -148,15 +182,37 @@ def _readers(deployment: Deployment) -> dict[str, str]:
 
 
 class _Alarm:
-    """Says in the log itself that a shard of it stands still."""
+    """Says in the log itself that a shard of it stands still, or that something in it is not as it was written."""
 
     def __init__(self, deployment: Deployment, sender: CommandSender) -> None:
         self._deployment, self._sender = deployment, sender
         self._signer = keys.read_key(deployment.settings.keys / "process.key")
+        self._telling = set[asyncio.Task[None]]()
 
     async def halted(self, shard: str, sequence: int, why: str) -> None:
         evidence = Digest(hashlib.sha256(why.encode()).hexdigest())
-        command = HaltShard(sequence=sequence, evidence=evidence, reason=why[:1000])
+        await self._send(shard, HaltShard(sequence=sequence, evidence=evidence, reason=why[:1000]))
+
+    async def tampered(self, found: Sequence[Tampering]) -> None:
+        """Also if who calls this is cancelled: the signing stops at the same moment, and the process with it."""
+        for tampering in found:
+            log.error("TAMPERING: %s", tampering.text)
+            self._telling.add(asyncio.create_task(self._report(tampering)))
+        await asyncio.shield(asyncio.wait(self._telling))
+
+    async def told(self) -> None:
+        """What is on its way has arrived, or its time is over."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=REPORT_SECONDS)
+
+    async def _report(self, found: Tampering) -> None:
+        check = Label(found.finding.check)
+        try:
+            await self._send(found.shard, ReportTampering(index=found.entry, evidence=Digest(found.evidence), check=check))
+        except KafkaError as error:
+            log.error("it could not be reported: %s", error)
+
+    async def _send(self, shard: str, command: Command) -> None:
         await self._sender.send([sign_command(command, f"audit/shard/{shard}", self._signer, self._deployment.network)])
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, select, text
 
-from adapters import keys
 from adapters.audit import tables
-from adapters.audit.checking import Finding, Progress, Verify, check_log
+from adapters.audit.checking import Finding, Progress, check_log
 from adapters.audit.comparing import compare_positions, compare_store, compare_topics
 from adapters.audit.log import AuditLog, NotInLog
 from adapters.audit.search import Filter, search
@@ -21,7 +20,7 @@ from adapters.tlog.notes import NoteInvalid
 from adapters.tlog.tiles import TilesInconsistent
 from commands import service_class
 from contracts import Event, instant, parse_event, read_event
-from ops.auditor import LAST_SIGNED, log_key
+from ops.auditor import LAST_SIGNED, log_key, writer_signed
 from ops.compose import Deployment
 from ops.worker.authority import changed
 
@@ -50,16 +49,6 @@ async def compare_sources(deployment: Deployment, engine: Engine) -> AsyncIterat
         store.dispose()
     async for finding in compare_topics(engine, deployment.settings.kafka_client_options(), verify):
         yield finding
-
-
-def writer_signed(deployment: Deployment) -> Verify:
-    """Whether one of the network's writers signed a record."""
-    writers = deployment.genesis.writers()
-
-    def verify(did: str, value: bytes, signature: str) -> bool:
-        return did in writers and keys.verify(did, value, signature)
-
-    return verify
 
 
 def compare_kept(deployment: Deployment, engine: Engine, note: bytes) -> Iterator[Finding]:

@@ -48,6 +48,10 @@ class Tampering(NamedTuple):
     evidence: str
     """SHA-256, hexadecimal, of the bytes that do not fit; of no bytes where nothing is there."""
 
+    @property
+    def text(self) -> str:
+        return f"{self.finding.check}: {self.finding.where} {self.finding.text}"
+
 
 class Patrol:
     """Looks at one log. Reads only, but for the stop that it puts to the signing. Raises SQLAlchemy's errors."""
@@ -144,8 +148,7 @@ class Patrol:
 
     def _distrust(self, found: Tampering, posix_seconds: int) -> None:
         if standing_refusal(self._engine) is None:
-            text = f"{found.finding.check}: {found.finding.where} {found.finding.text}"
-            record_refusal(self._engine, Refusal(posix_seconds, self._size, PATROL, STATUS, text))
+            record_refusal(self._engine, Refusal(posix_seconds, self._size, PATROL, STATUS, found.text))
 
 
 def _digest(raw: bytes) -> str:

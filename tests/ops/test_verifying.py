@@ -15,20 +15,21 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from adapters.audit import Finding
+from adapters.audit import AuditLog, Finding, Sequencer
 from adapters.audit.comparing import compare_store, compare_topics
+from adapters.audit.reader import Distrusted
 from adapters.kafka.topics import create_topics
-from adapters.keys import ed25519_signer
+from adapters.keys import ed25519_signer, read_key
 from adapters.replay.raw import RawRecord, whole_topic
 from adapters.sql import engine_for
 from adapters.tlog.checkpoints import Checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
-from ops.auditor import LAST_SIGNED
+from ops.auditor import LAST_SIGNED, run_auditor, writer_signed
 from ops.compose import Deployment, topics_of_deployment
 from ops.demo.run import Options, run
 from ops.local import kafka as local_kafka
 from ops.settings import Settings
-from ops.verifying import compare_kept, compare_last_signed, compare_registry, verify_live, writer_signed
+from ops.verifying import compare_kept, compare_last_signed, compare_registry, verify_live
 from tests.ops.played import Played, play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -358,6 +359,57 @@ def test_both_databases_of_one_older_backup_are_found_by_the_head_that_somebody_
     assert list(compare_last_signed(older, engine, (network.older / LAST_SIGNED).read_bytes())) == []
     assert [finding.check for finding in compare_kept(older, engine, kept)] == ["kept"]
     engine.dispose()
+
+
+# While an auditor runs
+
+
+def test_an_auditor_that_runs_finds_a_changed_byte_reports_it_and_signs_no_more(
+    network: Network, copied: Copied, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ops.auditor.PATROL_SECONDS", 0.02)
+
+    async def tampered() -> None:
+        auditor = asyncio.create_task(run_auditor(copied.deployment))
+        await asyncio.sleep(2)
+        assert not auditor.done()
+        with copied.opened("audit") as connection:
+            edit("audit_leaves", "entry", a_letter, RECORDS)(connection)
+        await asyncio.wait_for(auditor, 60)
+
+    with pytest.raises(Distrusted):
+        asyncio.run(tampered())
+    heads = grown(copied)
+    with pytest.raises(Distrusted):
+        asyncio.run(asyncio.wait_for(run_auditor(copied.deployment), 60))
+
+    assert heads_of(copied) == heads
+    assert "TAMPERING: " in caplog.text
+    reports = [document for document in asyncio.run(sent(network)) if document["type"] == "audit.ReportTampering"]
+    assert {report["data"]["check"] for report in reports} <= {"signature", "proof", "tile", "entries"}
+    assert {report["source"] for report in reports} == {read_key(copied.home / "keys" / "process.key").did}
+
+
+def grown(copied: Copied) -> list[Any]:
+    """One more seal is in the log, which a head could cover. The heads that are signed."""
+    audit = engine_for(f"sqlite:///{copied.home}/audit.db")
+    sequencer = Sequencer(audit, "dev", [], writer_signed(copied.deployment))
+    sequencer.claim([])
+    sequencer.seal_idle()
+    assert not AuditLog(audit).is_signed()
+    audit.dispose()
+    return heads_of(copied)
+
+
+def heads_of(copied: Copied) -> list[Any]:
+    with copied.opened("audit") as connection:
+        return [tuple(row) for row in connection.execute("select * from audit_checkpoints order by size")]
+
+
+async def sent(network: Network) -> list[dict[str, Any]]:
+    """Every command to audit."""
+    found = await whole_topic(network.played.settings.kafka_client_options(), "audit.commands")
+    return [orjson.loads(record.value) for records in found.values() for record in records]
 
 
 # Topics
