@@ -298,7 +298,7 @@ class ProveRefutation(Command, role="staking.process", stream="staking/case"):
 
 
 class PostBond(Command, role="staking.process", stream="staking/case"):
-    """An account holds a bond for a dispute or an appeal: its hold's purpose is `bond:<case>`."""
+    """An account holds a bond for a dispute or an appeal: its hold's purpose is `bond:<stream>`."""
 
     hold: HoldId
     account: StreamName

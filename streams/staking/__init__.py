@@ -29,6 +29,7 @@ from streams import Intent, Process, Stream, TodoList, World
 from streams.staking.lists import (
     claim_before_admitting,
     execute_after_the_window,
+    fund_a_stake,
     hold_when_attested,
     open_case_on_breach,
     release_when_void,
@@ -43,6 +44,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield Process("move_what_was_staked", ("staking",), move_what_was_staked)
     yield Process("record_what_was_slashed", ("staking",), record_what_was_slashed)
     yield Process("count_drips", ("staking",), count_drips)
+    yield TodoList("fund_a_stake", fund_a_stake)
     yield TodoList("claim_before_admitting", claim_before_admitting)
     yield TodoList("open_case_on_breach", open_case_on_breach, every_seconds=10)
     yield TodoList("hold_when_attested", hold_when_attested)

@@ -1,9 +1,13 @@
 """What staking has to do next, as the views show it. A plan says it until the views show that it is done."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from hashlib import sha256
 
-from contracts import Command, EventId, Label, instant
+from sqlalchemy import Connection
+
+from contracts import Command, EventId, Label, StreamName, instant
 from contracts.staking import (
     DOWNTIME_SLASH_PERCENT,
     EVIDENCE_SECONDS,
@@ -18,17 +22,21 @@ from contracts.staking import (
     HoldForCase,
     LapseCase,
     OpenCase,
+    PostBond,
     ReleaseHold,
     RequestUnstake,
     Slash,
+    Stake,
     SubjectName,
     SuspendDevice,
     Tombstone,
     case_id,
     case_stream,
     collateral_stream,
+    named_collateral,
     serial_stream,
 )
+from contracts.treasury import HoldId, Release
 from domain.staking.arithmetic import drawn, epoch_at, starts
 from projections.staking.due import (
     Asking,
@@ -38,12 +46,15 @@ from projections.staking.due import (
     device_of,
     held_by,
     is_accused,
+    is_funded,
+    is_posted,
     left,
     past_their_window,
     sentenced,
     unheld,
 )
 from projections.staking.queries import ClosedEpoch, at_risk_at, oracles_at, seed_of
+from projections.treasury.due import HoldDue, open_holds
 from streams import Desk, Task
 
 ASK_AGAIN_SECONDS = 60
@@ -79,6 +90,41 @@ def _accusing(breach: ClosedEpoch, desk: Desk) -> Iterator[Task]:
     # A view that lags may not know all that was at risk: its accusation is refused, and made again when it has caught up.
     key = f"open:{case}:{at_risk}"
     yield Task(accusation, case_stream(case), key, instant(breach.closed_at), EventId(breach.event))
+
+
+def fund_a_stake(desk: Desk) -> Iterator[Task]:
+    """What an account holds for a collateral becomes stake, and for a case a bond; what is refused is free again.
+
+    What became stake is captured by the event that says so.
+    """
+    for due in (*open_holds("stake", desk.connection), *open_holds("bond", desk.connection)):
+        account = StreamName(f"treasury/account/{due.account}")
+        key = f"{sha256(f'{account} {due.hold}'.encode()).hexdigest()}"
+        command = _funding(due, account)
+        if command is None:
+            yield Task(Release(hold=HoldId(due.hold)), account, f"refuse:{key}", due.since)
+        elif not _is_taken(due, account, desk.connection):
+            yield Task(command, due.purpose.partition(":")[2], f"fund:{key}", due.since, EventId(due.event))
+            if refusal := desk.refusal(f"fund:{key}"):
+                yield Task(Release(hold=HoldId(due.hold)), account, f"release:{key}", refusal.at)
+
+
+def _funding(due: HoldDue, account: StreamName) -> Stake | PostBond | None:
+    """None where the purpose names nothing that could take it."""
+    purpose, _, stream = due.purpose.partition(":")
+    if due.amount.asset != "SPACE" or not re.fullmatch(StreamName.pattern, stream):
+        return None
+    fields = {"amount": due.amount.units, "hold": HoldId(due.hold), "account": account}
+    if purpose == "stake" and named_collateral(stream)[0]:
+        return Stake(**fields)
+    return PostBond(**fields) if purpose == "bond" and stream.startswith("staking/case/") else None
+
+
+def _is_taken(due: HoldDue, account: str, connection: Connection) -> bool:
+    purpose, _, stream = due.purpose.partition(":")
+    if purpose == "stake":
+        return is_funded(*named_collateral(stream), account, due.hold, connection)
+    return is_posted(stream.split("/", 2)[-1], account, due.hold, connection)
 
 
 def claim_before_admitting(desk: Desk) -> Iterator[Task]:

@@ -23,7 +23,7 @@ from contracts.staking import (
     key_claim_stream,
     named_collateral,
 )
-from contracts.treasury import HoldId
+from contracts.treasury import HoldId, Purpose
 from tests.domain.given import did, digest
 
 ACCOUNT = StreamName("treasury/account/alice.SPACE")
@@ -80,7 +80,7 @@ def test_every_subject_has_streams_and_cases_that_are_names(subject: str) -> Non
     for case in (case_id(subject, "downtime", 20_782, "0" * 64), case_id(subject, "proof", 20_782, digest("x"))):
         assert CaseId.checked(case) == case
         assert StreamName.checked(case_stream(case))
-        assert len(f"bond:{case}") <= 120
+        assert Purpose.checked(f"bond:{case_stream(case)}")
     for kind in ("stake", "bond", "oracle"):
         assert named_collateral(StreamName.checked(collateral_stream(kind, subject))) == (kind, subject)
 

@@ -1,0 +1,205 @@
+"""A town in memory: services decide, views follow at once, lists and processes are worked off. Time is moved by hand."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from adapters.keys import verify
+from adapters.replay.sources import Published
+from adapters.sql import engine_for, reading
+from adapters.sql.schema import upgrade
+from adapters.views import Projector
+from adapters.views.parked import parked_streams
+from commands import Asked, Service
+from contracts import (
+    ZERO_HASH,
+    Command,
+    CommandRecord,
+    Event,
+    Record,
+    event_id,
+    parse_command,
+    parse_event,
+    rfc3339,
+    uuid7,
+)
+from domain import Aggregate, Refused
+from streams import Intent, Process, Projection, Stream, Task, TodoList
+from tests.domain.given import did
+
+NETWORK = "test"
+STORE = did("store")
+
+
+class Paper:
+    """Streams in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Aggregate[Any]] = {}
+
+    def load(self, kind: Any, stream: str) -> Any:
+        found = self.kept.setdefault(stream, kind(stream))
+        assert type(found) is kind
+        return found
+
+
+@dataclass
+class Refusal:
+    """What a list's task was refused with."""
+
+    name: str
+    text: str
+    at: datetime
+
+
+@dataclass
+class Seat:
+    """A list's desk."""
+
+    connection: Connection
+    now: datetime
+    refusals: dict[str, Refusal]
+
+    def refusal(self, key: str) -> Refusal | None:
+        return self.refusals.get(key)
+
+
+class Town:
+    """Contexts without a broker. What a service refuses leaves no trace."""
+
+    def __init__(self, path: Path, services: Iterable[type[Service]], streams: Iterable[Stream], now: datetime) -> None:
+        self.now = now
+        self.streams = Paper()
+        self.services = {kind.context: kind(self.streams, verify) for kind in services}
+        self.wired = list(streams)
+        self.engine: Engine = engine_for(f"sqlite:///{path}/views.db")
+        upgrade(self.engine, "views")
+        self.of = {Projector(self.engine, wired): wired for wired in self.wired if isinstance(wired, Projection)}
+        self.log: list[tuple[Event, Record]] = []
+        self.heads: dict[str, tuple[int, str]] = {}
+        self.versions: dict[str, int] = {}
+        self.waiting: list[Intent] = []
+        self.outside: list[tuple[Command, str]] = []
+        """Commands for contexts that are not in town."""
+        self.refusals: dict[str, dict[str, Refusal]] = {}
+        self.sent: set[tuple[str, str, datetime]] = set()
+        self.serial = 0
+
+    def ask(self, command: Command, subject: str, by: str = STORE) -> list[Event]:
+        """The events. Raises Refused."""
+        self.serial += 1
+        value = CommandRecord.encode(
+            command, subject=subject, source=by, network=NETWORK, id=uuid7(self.serial, bytes(10)), time=self.now
+        )  # fmt: skip
+        asked = parse_command(value, subject.encode(), [("signature", b"x")])
+        before = deepcopy(self.streams.kept)
+        service = self.services[command.wire.context]
+        try:
+            aggregate = service.decide(type(command).read(asked.data), Asked(asked, self.now, by))
+        except Refused:
+            self.streams.kept = before
+            raise
+        assert aggregate is not None
+        events, aggregate.pending = aggregate.pending, []
+        for ordinal, event in enumerate(events):
+            self._append(event, asked, ordinal)
+        return events
+
+    def happened(self, event: Event, subject: str) -> Record:
+        """A fact of a context that is not in town."""
+        self.serial += 1
+        value = CommandRecord.encode(
+            event, subject=subject, source=STORE, network=NETWORK, id=uuid7(self.serial, bytes(10)), time=self.now  # type: ignore[arg-type]
+        )  # fmt: skip
+        return self._append(event, parse_command(value, subject.encode(), [("signature", b"x")]), 0)
+
+    def work(self) -> None:
+        """Until nothing is due."""
+        for _ in range(100):
+            if not (self._react() or self._list()):
+                return
+        raise AssertionError("the lists never end")
+
+    def wait(self, **time: float) -> None:
+        self.now += timedelta(**time)
+        self.work()
+
+    @contextmanager
+    def views(self) -> Iterator[Connection]:
+        with reading(self.engine) as connection:
+            yield connection
+
+    def balances(self) -> dict[str, int]:
+        """Every account of the ledger that is not zero."""
+        found: dict[str, int] = {}
+        for event, record in self.log:
+            for leg in event.legs(record.subject):
+                found[leg.account] = found.get(leg.account, 0) + leg.units
+        return {account: units for account, units in found.items() if units}
+
+    def names(self, context: str = "") -> list[str]:
+        return [type(event).__name__ for event, record in self.log if record.type.startswith(context)]
+
+    def _append(self, event: Event, asked: CommandRecord, ordinal: int) -> Record:
+        shard = f"{event.wire.context}.events/0"
+        sequence, head = self.heads.get(shard, (0, ZERO_HASH))
+        self.versions[asked.subject] = self.versions.get(asked.subject, 0) + 1
+        value = Record.encode(
+            event, id=event_id(asked.source, asked.id, ordinal), command=asked, source=STORE, time=rfc3339(self.now),
+            shard=shard, sequence=sequence, streamversion=self.versions[asked.subject], prevhash=head,
+        )  # fmt: skip
+        self.heads[shard] = (sequence + 1, sha256(value).hexdigest())
+        record = parse_event(value)
+        self.log.append((event, record))
+        for projector, projection in self.of.items():
+            if event.wire.context in projection.contexts:
+                if sequence == 0:
+                    projector.claim([f"{context}.events/0" for context in projection.contexts])
+                projector.apply({shard: [Published(sequence, sequence, value, "")]})
+                with reading(self.engine) as connection:
+                    assert not parked_streams(connection, projection.name)
+        for wired in self.wired:
+            if isinstance(wired, Process) and event.wire.context in wired.contexts:
+                self.waiting += wired.react(event, record)
+        return record
+
+    def _react(self) -> bool:
+        waiting, self.waiting = self.waiting, []
+        for intent in waiting:
+            if intent.command.wire.context in self.services:
+                self.ask(intent.command, intent.subject)
+            else:
+                self.outside.append((intent.command, intent.subject))
+        return bool(waiting)
+
+    def _list(self) -> bool:
+        sent = False
+        for todo in self.wired:
+            if isinstance(todo, TodoList):
+                for task in self._due(todo):
+                    sent = True
+                    self._send(todo.name, task)
+        return sent
+
+    def _due(self, todo: TodoList) -> list[Task]:
+        known = self.refusals.setdefault(todo.name, {})
+        with reading(self.engine) as connection:
+            plan: Callable[[Any], Iterable[Any]] = todo.plan
+            due = [task for task in plan(Seat(connection, self.now, known)) if task.key not in known]
+        return [task for task in due if (todo.name, task.key, task.at) not in self.sent]
+
+    def _send(self, name: str, task: Task) -> None:
+        assert len(task.key) <= 200
+        assert task.at <= self.now
+        self.sent.add((name, task.key, task.at))
+        try:
+            self.ask(task.command, task.subject)
+        except Refused as refusal:
+            self.refusals[name][task.key] = Refusal(type(refusal).__name__, str(refusal), self.now)
