@@ -1,0 +1,426 @@
+"""What matches is settled, what is lost is closed, and money follows: the lists over real views, the rules behind them."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from adapters.kafka.commands import Answer
+from adapters.replay.sources import Published
+from adapters.sql import engine_for, reading
+from adapters.sql.schema import upgrade
+from adapters.views import Projector
+from adapters.views.todo import AGAIN_SECONDS, TodoRunner
+from adapters.views.wishes import Wish, derived_uuid7
+from commands import Asked
+from commands.inference import Inference
+from contracts import (
+    ZERO_HASH,
+    Amount,
+    Command,
+    CommandRecord,
+    Event,
+    Label,
+    Record,
+    event_id,
+    parse_command,
+    parse_event,
+    rfc3339,
+)
+from contracts.inference import (
+    FEES,
+    LATE_HOLD_SECONDS,
+    RECEIPT_SECONDS,
+    REQUEST_SECONDS,
+    UNSETTLED_SECONDS,
+    Considered,
+    EndAttempt,
+    ReceiptSettled,
+    RequestClosed,
+    ResolveDispute,
+    StartAttempt,
+    purpose_of,
+    request_stream,
+)
+from contracts.providers import ModelListed, OfferDeclared, OfferId
+from contracts.treasury import AccountId, Capture, Hold, HoldId, Release, account_stream
+from domain import Refused
+from projections.inference import Invoiced, observed_claimed_settled
+from streams import Intent, Projection, TodoList
+from streams.inference import ASK_AGAIN_SECONDS, capture_what_was_settled, streams
+from tests.adapters.shards import KEY
+from tests.commands.test_identity import Paper
+from tests.domain.fleets import registration
+from tests.domain.given import a_listing, an_offer, did, digest
+from tests.domain.test_inference import BOB, NOW, REQUEST, opening
+from tests.domain.test_receipts import (
+    COMPLETION_PRICE,
+    CONSIDERED,
+    COST,
+    FUNDS,
+    OWNER,
+    PROMPT_PRICE,
+    WEIGHTS,
+    a_receipt,
+    after,
+    an_end,
+    nothing,
+)
+
+ROUTER, ARBITER, PROCESS = did("router"), did("arbiter"), did("process")
+STREAM = request_stream(REQUEST)
+ALICE_WALLET = registration("alice").wallet
+
+
+class AnyWorld:
+    network = "test"
+    outside = None
+
+    def verify(self, did: str, value: bytes, signature: str) -> bool:
+        raise NotImplementedError
+
+
+@dataclass
+class Town:
+    """A store, the views over it and the lists over those. `lag_seconds`: how far the store's clock is behind the lists'."""
+
+    views: Engine
+    now: datetime = NOW
+    lag_seconds: float = 0
+    sent: list[Wish] = field(default_factory=list)
+    events: list[tuple[Event, Record]] = field(default_factory=list)
+    opened: str = ""
+
+    def __post_init__(self) -> None:
+        wired = list(streams(AnyWorld()))
+        self.projectors = [Projector(self.views, found) for found in wired if isinstance(found, Projection)]
+        for projector in self.projectors:
+            projector.claim([f"{topic}/0" for topic in projector.topics])
+        self.service = Inference(Paper(), AnyWorld().verify)
+        lists = [found for found in wired if isinstance(found, TodoList)]
+        self.runners = [TodoRunner(self.views, found, self._send, lambda: self.now) for found in lists]
+        self.heads: dict[str, tuple[int, str]] = {}
+        self.versions: dict[str, int] = {}
+        self.decided: dict[str, str | None] = {}
+        """Command to the refusal's name, or None."""
+
+    # The write side
+
+    def say(self, stream: str, event: Event, command: CommandRecord | None = None) -> None:
+        """An event, and all views as they are after it."""
+        shard = f"{stream.partition('/')[0]}.events/0"
+        sequence, prevhash = self.heads.get(shard, (0, ZERO_HASH))
+        self.versions[stream] = self.versions.get(stream, 0) + 1
+        command = command or self._command(StartAttempt(number=2, offer=BOB), stream, KEY, f"{sequence}")
+        value = Record.encode(
+            event, id=event_id(KEY, f"{shard} {sequence}", 0), command=command, source=KEY, time=rfc3339(self.clock),
+            shard=shard, sequence=sequence, streamversion=self.versions[stream], prevhash=prevhash,
+        )  # fmt: skip
+        self.heads[shard] = sequence + 1, sha256(value).hexdigest()
+        for projector in self.projectors:
+            if shard.partition("/")[0] in projector.topics:
+                projector.apply({shard: [Published(sequence, sequence, value, "")]})
+        self.events.append((event, parse_event(value)))
+
+    def ask(self, command: Command, by: str, id: str | None = None, stream: str = STREAM) -> str | None:
+        """The refusal's name, or None. What was decided is not decided again."""
+        record = self._command(command, stream, by, id or f"{len(self.decided)}")
+        if record.id not in self.decided:
+            self.decided[record.id] = self._decide(command, record)
+        return self.decided[record.id]
+
+    def _decide(self, command: Command, record: CommandRecord) -> str | None:
+        try:
+            aggregate = self.service.decide(command, Asked(record, self.clock))
+        except Refused as refused:
+            return type(refused).__name__
+        assert aggregate is not None
+        events, aggregate.pending = aggregate.pending, []
+        for event in events:
+            self.say(record.subject, event, record)
+        return None
+
+    def _command(self, command: Command, stream: str, by: str, id: str) -> CommandRecord:
+        name = id if len(id) == 36 else derived_uuid7(self.now, id)
+        value = CommandRecord.encode(command, subject=stream, source=by, network="test", id=name, time=self.now)
+        return parse_command(value, stream.encode(), [("signature", b"x")])
+
+    @property
+    def clock(self) -> datetime:
+        return self.now - timedelta(seconds=self.lag_seconds)
+
+    # The lists
+
+    async def _send(self, wishes: Sequence[Wish]) -> None:
+        self.sent += wishes
+
+    def turn(self) -> list[str]:
+        """Every list once; what they send is decided and heard. What was sent, and what it was refused with."""
+        said = []
+        for runner in self.runners:
+            self.sent.clear()
+            asyncio.run(runner.turn())
+            for wish in list(self.sent):
+                refusal = self.ask(wish.command, PROCESS, wish.id, wish.subject)
+                told = {"refusal": {"name": refusal, "text": ""}} if refusal else {}
+                asyncio.run(runner.hear([Answer(wish.id, refusal is None, {"data": {**told, "time": rfc3339(self.now)}})]))
+                said.append(type(wish.command).__name__ + (f": {refusal}" if refusal else ""))
+        return said
+
+    def turn_at(self, seconds: float) -> list[str]:
+        self.now = after(seconds)
+        return self.turn()
+
+    # What is asked of it
+
+    def page(self) -> Invoiced:
+        with reading(self.views) as connection:
+            found = observed_claimed_settled(REQUEST, connection)
+        assert found is not None
+        return found
+
+    def open(self, **changes: Any) -> None:
+        command = opening(**{"considered": CONSIDERED, "funds": FUNDS, **changes})
+        assert self.ask(command, ROUTER, "open") is None
+        self.opened = self._command(command, STREAM, ROUTER, "open").hash
+
+    def end(self, command: EndAttempt | None = None, seconds: float = 10) -> None:
+        self.now = after(seconds)
+        assert self.ask(command or an_end(), ROUTER) is None
+
+    def submit(self, by: str = "alice", seconds: float = 20, **changes: Any) -> str | None:
+        self.now = after(seconds)
+        return self.ask(a_receipt(**{"opened": self.opened, **changes}), did(by))
+
+
+@pytest.fixture
+def town(store_url: str) -> Iterator[Town]:
+    engine = engine_for(store_url)
+    upgrade(engine, "views")
+    found = Town(engine)
+    for name, factor in (("alice", 1), ("bob", 2)):
+        prices = {"prompt_price": factor * PROMPT_PRICE, "completion_price": factor * COMPLETION_PRICE}
+        found.say(f"providers/provider/{did(name)}", registration(name))
+        found.say(f"providers/offer/{name}", OfferDeclared(**dict(an_offer(name, model_digest=WEIGHTS, **prices))))
+    found.say("providers/model/llama-3.1-8b", ModelListed(**dict(a_listing(owner=OWNER))))
+    yield found
+    engine.dispose()
+
+
+def test_a_matched_receipt_is_settled_once_by_its_offer_s_terms(town: Town) -> None:
+    town.open()
+    town.end()
+    town.submit()
+
+    assert town.turn() == ["SettleReceipt"]
+    assert town.turn_at(21 + AGAIN_SECONDS) == []
+
+    bill = town.page().settled
+    assert bill is not None
+    assert (bill.device, bill.payee, bill.hold) == (did("alice"), ALICE_WALLET, "h1")
+    assert bill.price == 100 * PROMPT_PRICE + 40 * COMPLETION_PRICE
+    [settled] = [event for event, _ in town.events if isinstance(event, ReceiptSettled)]
+    assert settled.model_owner == OWNER
+
+
+def test_nobody_is_paid_for_another_s_offer(town: Town) -> None:
+    """Whoever signs what he read in the log has a receipt, and no money."""
+    town.open()
+    town.end()
+    town.submit("bob")
+    assert town.turn() == []
+    town.submit("alice")
+
+    assert town.turn() == ["SettleReceipt"]
+    assert town.page().settled.device == did("alice")  # type: ignore[union-attr]
+
+
+def test_a_price_change_after_the_decision_does_not_change_the_bill(town: Town) -> None:
+    """Another price is another offer; the first one's terms are what was decided upon, withdrawn or not."""
+    town.open()
+    dearer = an_offer("alice", model_digest=WEIGHTS, prompt_price=9 * PROMPT_PRICE, completion_price=9 * COMPLETION_PRICE)
+    town.say("providers/offer/alice.dearer", OfferDeclared(**dict(dearer)))
+    town.end()
+    town.submit()
+    town.turn()
+
+    assert town.page().settled.price == 100 * PROMPT_PRICE + 40 * COMPLETION_PRICE  # type: ignore[union-attr]
+
+
+def test_an_offer_that_the_views_do_not_know_yet_is_waited_for(town: Town) -> None:
+    """The two contexts are read apart."""
+    carol = OfferId("carol")
+    town.open(chain=(carol,), considered=(Considered(offer=carol, cost=COST),))
+    town.end()
+    town.submit("carol", offer=carol)
+    assert town.turn() == []
+
+    prices = {"prompt_price": PROMPT_PRICE, "completion_price": COMPLETION_PRICE}
+    town.say(f"providers/provider/{did('carol')}", registration("carol"))
+    town.say("providers/offer/carol", OfferDeclared(**dict(an_offer("carol", model_digest=WEIGHTS, **prices))))
+
+    assert town.turn() == ["SettleReceipt"]
+
+
+def test_a_router_that_dies_leaves_no_open_hold(town: Town) -> None:
+    town.open()
+
+    assert town.turn_at(REQUEST_SECONDS - 1) == []
+    assert town.turn_at(REQUEST_SECONDS) == ["CloseRequest"]
+    assert town.turn_at(REQUEST_SECONDS + 1 + AGAIN_SECONDS) == []
+
+    assert (town.page().state, town.page().cause) == ("closed", "router_lost")
+    assert money(town) == [(Release(hold=HoldId("h1")), account_stream("acme", "USD.s"))]
+
+
+def test_without_a_receipt_in_600_seconds_nobody_is_charged(town: Town) -> None:
+    town.open()
+    town.end()
+
+    assert town.turn_at(10 + RECEIPT_SECONDS) == []
+    assert town.turn_at(11 + RECEIPT_SECONDS) == ["CloseRequest"]
+    assert town.submit(seconds=12 + RECEIPT_SECONDS) == "TooLate"
+
+    assert town.page().cause == "no_receipt"
+
+
+def test_a_request_of_which_every_attempt_failed_is_closed(town: Town) -> None:
+    town.open()
+    town.end(nothing())
+
+    assert town.turn_at(11 + RECEIPT_SECONDS) == ["CloseRequest"]
+
+
+def test_a_store_whose_clock_is_behind_is_asked_again(town: Town) -> None:
+    """A refused task is not sent again: the next one is another errand, a minute later."""
+    town.open()
+    town.end()
+    town.lag_seconds = 30
+
+    assert town.turn_at(11 + RECEIPT_SECONDS) == ["CloseRequest: NotYetLost"]
+    assert town.turn_at(10 + RECEIPT_SECONDS + ASK_AGAIN_SECONDS) == []
+    assert town.turn_at(11 + RECEIPT_SECONDS + ASK_AGAIN_SECONDS) == ["CloseRequest"]
+
+
+def test_a_stranger_s_receipt_holds_up_the_money_for_an_hour(town: Town) -> None:
+    town.open()
+    town.end()
+    town.submit("mallory")
+
+    until = 10 + RECEIPT_SECONDS + UNSETTLED_SECONDS
+    assert town.turn_at(until - 1) == []
+    closed = town.turn_at(until + 1)
+
+    assert closed == ["CloseRequest"]
+    assert town.page().cause == "no_receipt"
+
+
+def test_a_receipt_that_cannot_be_settled_is_charged_to_nobody(town: Town) -> None:
+    """Its weights are not the offer's."""
+    town.open()
+    town.end()
+    town.submit(model_digest=digest("other weights"))
+
+    assert town.turn() == ["SettleReceipt: OtherTerms"]
+    assert town.turn_at(12 + RECEIPT_SECONDS) == []
+    assert town.turn_at(12 + RECEIPT_SECONDS + UNSETTLED_SECONDS) == ["CloseRequest"]
+    assert money(town) == [(Release(hold=HoldId("h1")), account_stream("acme", "USD.s"))]
+
+
+def test_a_list_that_was_down_for_a_day_still_settles_what_matched(town: Town) -> None:
+    """A receipt that came in time is not lost because nobody looked."""
+    town.open()
+    town.end()
+    town.submit()
+
+    assert town.turn_at(86_400) == ["SettleReceipt"]
+
+
+def test_a_dispute_that_is_resolved_after_the_request_was_closed_is_held_and_captured_alone(town: Town) -> None:
+    town.open()
+    town.end(an_end(completion_tokens=8))
+    town.submit(completion_tokens=1_000_000)
+    assert town.turn() == []
+    assert town.turn_at(11 + RECEIPT_SECONDS) == ["CloseRequest"]
+    resolved = ResolveDispute(device=did("alice"), prompt_tokens=100, completion_tokens=8, basis=Label("recount"))
+    town.now = after(50_000)
+    assert town.ask(resolved, ARBITER) is None
+
+    assert town.turn() == ["SettleReceipt"]
+
+    price = 100 * PROMPT_PRICE + 8 * COMPLETION_PRICE
+    amount, late, stream = Amount.of("USD.s", price + price // 100), HoldId(f"{REQUEST}.late"), account_stream("acme", "USD.s")
+    until = after(50_000 + LATE_HOLD_SECONDS)
+    assert money(town) == [
+        (Release(hold=HoldId("h1")), stream),
+        (Hold(hold=late, amount=amount, purpose=purpose_of(REQUEST), expires_at=until), stream),
+        (Capture(hold=late, amount=amount, counter=FEES), stream),
+    ]
+
+
+# What an event alone says about money
+
+
+def money(town: Town) -> list[tuple[Command, str]]:
+    return [(i.command, str(i.subject)) for event, record in town.events for i in capture_what_was_settled(event, record)]
+
+
+def test_what_is_settled_is_captured_with_its_fee_and_the_rest_is_free_again(town: Town) -> None:
+    town.open()
+    town.end()
+    town.submit()
+    town.turn()
+
+    price = 100 * PROMPT_PRICE + 40 * COMPLETION_PRICE
+    captured = Capture(hold=HoldId("h1"), amount=Amount.of("USD.s", price + price // 100), counter=FEES)
+    assert money(town) == [(captured, account_stream("acme", "USD.s"))]
+
+
+def test_without_funds_no_money_moves(town: Town) -> None:
+    town.open(funds=None)
+    town.end()
+    town.submit()
+
+    assert town.turn() == ["SettleReceipt"]
+    assert money(town) == []
+
+
+def test_a_client_that_disconnects_pays_for_what_was_delivered(town: Town) -> None:
+    town.open()
+    town.end(an_end("cancelled", cause="client", completion_tokens=11, finish_reason=None))
+    town.submit(completion_tokens=11, partial=True)
+    town.turn()
+
+    price = 100 * PROMPT_PRICE + 11 * COMPLETION_PRICE
+    assert [command.amount.units for command, _ in money(town) if isinstance(command, Capture)] == [price + price // 100]
+
+
+def test_a_redelivered_event_is_the_same_command(town: Town) -> None:
+    """Its id follows from the event, the process and the ordinal: the two of a late bill have two."""
+    town.open()
+    town.end(nothing())
+    town.turn_at(11 + RECEIPT_SECONDS)
+    [(event, record)] = [pair for pair in town.events if isinstance(pair[0], RequestClosed)]
+
+    first, again = (list(capture_what_was_settled(event, record)) for _ in range(2))
+
+    assert first == again == [Intent(Release(hold=HoldId("h1")), account_stream(AccountId("acme"), "USD.s"))]
+
+
+def test_a_race_is_paid_once(town: Town) -> None:
+    """The user pays once, the loser is not paid."""
+    town.open(strategy="parallel")
+    assert town.ask(StartAttempt(number=2, offer=BOB), ROUTER) is None
+    town.end(an_end(number=2))
+    town.end(nothing("cancelled", number=1, cause="race"))
+    town.submit("alice", number=1)
+    town.submit("bob", number=2, offer=BOB)
+
+    assert town.turn() == ["SettleReceipt"]
+    assert town.turn_at(86_400) == []
+    assert town.page().settled.device == did("bob")  # type: ignore[union-attr]
