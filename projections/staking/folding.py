@@ -165,11 +165,9 @@ def _collateral(event: _Moving, record: Record, session: Session) -> None:
 
 def _epoch(event: _Moving, record: Record) -> int:
     """As its decision said, where it said one."""
-    match event:
-        case HeldForCase() | HoldReleased() | KeyTombstoned():
-            return epoch_at(record.moment)
-        case _:
-            return event.epoch
+    if isinstance(event, HeldForCase | HoldReleased | KeyTombstoned):
+        return epoch_at(record.moment)
+    return event.epoch
 
 
 def _fold(event: _Moving, holding: Holding) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import Connection
-
 from contracts import Command, EventId, Label, StreamName, instant
 from contracts.staking import (
     DOWNTIME_SLASH_PERCENT,
@@ -103,7 +101,7 @@ def fund_a_stake(desk: Desk) -> Iterator[Task]:
         command = _funding(due, account)
         if command is None:
             yield Task(Release(hold=HoldId(due.hold)), account, f"refuse:{key}", due.since)
-        elif not _is_taken(due, account, desk.connection):
+        elif not _is_taken(due, account, desk):
             yield Task(command, due.purpose.partition(":")[2], f"fund:{key}", due.since, EventId(due.event))
             if refusal := desk.refusal(f"fund:{key}"):
                 yield Task(Release(hold=HoldId(due.hold)), account, f"release:{key}", refusal.at)
@@ -120,11 +118,11 @@ def _funding(due: HoldDue, account: StreamName) -> Stake | PostBond | None:
     return PostBond(**fields) if purpose == "bond" and stream.startswith("staking/case/") else None
 
 
-def _is_taken(due: HoldDue, account: str, connection: Connection) -> bool:
+def _is_taken(due: HoldDue, account: str, desk: Desk) -> bool:
     purpose, _, stream = due.purpose.partition(":")
     if purpose == "stake":
-        return is_funded(*named_collateral(stream), account, due.hold, connection)
-    return is_posted(stream.split("/", 2)[-1], account, due.hold, connection)
+        return is_funded(*named_collateral(stream), account, due.hold, desk.connection)
+    return is_posted(stream.split("/", 2)[-1], account, due.hold, desk.connection)
 
 
 def claim_before_admitting(desk: Desk) -> Iterator[Task]:
