@@ -205,14 +205,14 @@ def serve_witness(
 def trust_again(
     why: Annotated[str, typer.Option(help="What you found when you looked into it.")], as_json: Json = False
 ) -> None:
-    """Sign heads again after a witness had refused one, once you know why it did."""
+    """Sign heads again after a witness or the patrol had refused one, once you know why it did."""
     from adapters.audit.cosignatures import resolve_refusal
     from ops.auditor import open_audit
     from ops.compose import deployment
 
     refusal = resolve_refusal(open_audit(deployment()), int(time.time()), why)
     if refusal is None:
-        raise Failure("no witness has refused a head", "`spaceos audit checkpoint` shows the newest one")
+        raise Failure("neither a witness nor the patrol has refused a head", "`spaceos audit checkpoint` shows the newest one")
     _done(as_json, f"Heads are signed again; it was the head of {refusal.size:,} entries", size=refusal.size)
 
 
