@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -65,20 +65,31 @@ from projections.treasury import (
     awaiting_review,
     balance_of,
     breaks_open,
+    burns_to_send,
     deposit_of,
+    deposits_under_way,
+    escrows_to_release,
+    holds_overdue,
+    losses_under_way,
     mint_burn_log,
+    mints_to_send,
+    open_holds,
     outflow_in_window,
     owed_in,
+    payouts_to_send,
     reserves_of,
+    returns_under_way,
     slots_of,
     supply_of,
     treasury,
     withdrawal,
     withdrawals_of,
+    withdrawals_under_way,
 )
 from projections.treasury import (
     coins as coins_at,
 )
+from projections.treasury.due import coin_turns
 from tests.adapters.shards import START as CHAINED
 from tests.commands.test_treasury import ALICE, BOB, CAROL, CENT, COIN, MINTER, WALLET, Desk, coins, tx, usd
 from tests.domain.given import did
@@ -335,6 +346,31 @@ def test_a_balance_is_one_row_and_equals_the_aggregates(ask: Ask, desk: Desk) ->
     assert (found.frozen.units, found.available.units) == (account.frozen, account.available)
     assert (found.posted, found.available) == (coins(870), coins(800))
     assert ask(balance_of, did("nobody"), "USD.s") is None
+
+
+def everything(engine: Engine, at: datetime) -> list[Any]:
+    """Every question at once, and what every list is planned from."""
+    with reading(engine) as connection:
+        return [
+            digest(connection, treasury()), coins_at(at, connection), mint_burn_log("USD.s", connection),
+            deposit_of("stripe", "ch_1", connection), withdrawals_of("alice", connection), awaiting_review(at, connection),
+            outflow_in_window(at, connection), balance_of("alice", "USD.s", connection), slots_of("USD.s", connection),
+            breaks_open(at, connection), owed_in("USD.s", connection), open_holds("block", connection),
+            holds_overdue(at, connection), mints_to_send(connection), burns_to_send(connection),
+            escrows_to_release(connection), payouts_to_send(connection), deposits_under_way(connection),
+            withdrawals_under_way(connection), returns_under_way(connection), losses_under_way(connection),
+            coin_turns(connection),
+        ]  # fmt: skip
+
+
+def test_postgresql_answers_as_sqlite_does(engine: Engine, desk: Desk, postgres_url: str) -> None:
+    other = engine_for(postgres_url)
+    upgrade(other, "views")
+    folded(engine, desk, 50)
+    folded(other, desk, 50)
+
+    assert everything(other, desk.now) == everything(engine, desk.now)
+    other.dispose()
 
 
 def test_slots_have_their_breaks_and_open_ones_are_listed(ask: Ask) -> None:
