@@ -328,7 +328,7 @@ def _compared(
         if not may_be_silent:
             return None
     figures = compare(outside, coin, debts)
-    return None if None in (figures.bank, figures.block) and not may_be_silent else figures
+    return None if None in (figures.bank, figures.evm_supply) and not may_be_silent else figures
 
 
 def compare(outside: Outside, coin: str, debts: Debts) -> Figures:
