@@ -109,6 +109,8 @@ class Stablecoin(Aggregate[StablecoinEvent]):
     attested: Attested | None = None
     movements: list[Movement] = field(default_factory=list)
     """Those after the last attestation's time."""
+    moved: int = 0
+    """Their sum: it is asked for with every mint."""
     backings: dict[str, int] = field(default_factory=dict)
     """Cents by reference, `received:…` or `written:…`."""
     issues: dict[str, Issue] = field(default_factory=dict)
@@ -122,8 +124,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
     @property
     def reserves(self) -> int:
         """Cents that back coins: never less than nothing."""
-        attested = self.attested.cents if self.attested else 0
-        return max(0, attested + sum(movement.cents for movement in self.movements))
+        return self._moved(0)
 
     @property
     def deficit(self) -> int:
@@ -294,7 +295,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
 
     def _moved(self, cents: int) -> int:
         attested = self.attested.cents if self.attested else 0
-        return max(0, attested + sum(movement.cents for movement in self.movements) + cents)
+        return max(0, attested + self.moved + cents)
 
     def _after(self, *, supply: int | None = None, reserves: int | None = None) -> dict[str, Amount]:
         """How supply and reserves stand once the event has happened."""
@@ -312,16 +313,17 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             case ReservesAttested(bank=bank, owed=owed, as_of=as_of, statement=statement):
                 self.attested = Attested(bank.units - owed.units, as_of, statement)
                 self.movements = [movement for movement in self.movements if movement.at > as_of]
+                self.moved = sum(movement.cents for movement in self.movements)
             case DeficitFound():
                 self.resume_approved_by = None
             case MintingPaused():
                 self.is_paused, self.resume_approved_by = True, None
             case BackingReceived(amount=amount, reference=reference, at=at):
                 self.backings[f"received:{reference}"] = amount.units
-                self.movements.append(Movement(at, amount.units))
+                self._move(at, amount.units)
             case BackingWrittenDown(amount=amount, reference=reference, at=at):
                 self.backings[f"written:{reference}"] = amount.units
-                self.movements.append(Movement(at, -amount.units))
+                self._move(at, -amount.units)
             case Minted(amount=amount, reference=reference, to=to, minter=minter):
                 self.issues[reference] = Issue(amount.units, to)
                 self.allowances[minter] = (self.allowances.get(minter) or 0) - amount.units
@@ -338,10 +340,14 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             case Burned(amount=amount, withdrawal=withdrawal, transaction=transaction, payout=payout, at=at):
                 self.burns[withdrawal] = Burning(amount.units, payout.units, transaction)
                 self.supply -= amount.units
-                self.movements.append(Movement(at, -payout.units))
+                self._move(at, -payout.units)
             case ResumeApproved(person=person):
                 self.resume_approved_by = person
             case MintingResumed():
                 self.is_paused, self.resume_approved_by = False, None
             case _:
                 assert_never(event)
+
+    def _move(self, at: datetime, cents: int) -> None:
+        self.movements.append(Movement(at, cents))
+        self.moved += cents
