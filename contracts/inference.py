@@ -263,7 +263,7 @@ class RequestOpened(Event):
     request_hash: Digest
     funds: Funds | None = None
     opened: Digest | None = None
-    """SHA-256 of the signed `OpenRequest`; absent in records that are older than receipts."""
+    """SHA-256 of the signed `OpenRequest`, where there are funds: a receipt that takes money names it."""
 
 
 class RouteDecided(Event, retention="ai-log"):

@@ -90,7 +90,7 @@ class Request(Aggregate[InferenceEvent]):
         opened = RequestOpened(
             key=command.key, block=command.block, kind=command.kind, model=command.model, stream=command.stream,
             prompt_tokens=command.prompt_tokens, max_tokens=command.max_tokens, n=command.n, request_hash=command.request_hash,
-            funds=command.funds, opened=command_hash,
+            funds=command.funds, opened=command_hash if command.funds else None,
         )  # fmt: skip
         decided = RouteDecided(
             request=Uuid(self.id), model=command.model, strategy=command.strategy, constraints=command.constraints,
@@ -167,7 +167,7 @@ class Request(Aggregate[InferenceEvent]):
             raise TooLate
         if attempt.end is None:
             raise StillRunning
-        if command.opened != self.opened.opened:
+        if self.opened.opened not in (command.opened, None):
             raise OtherRequest(f"it names {command.opened}", "opened")
         if known is not None and not known.is_disputed:
             raise AlreadyMatched

@@ -47,7 +47,7 @@ def to_settle(connection: Connection) -> Iterator[Settlement]:
 
 
 def lost(now: datetime, connection: Connection) -> Iterator[Overdue]:
-    """Requests of which some attempt never ended."""
+    """Requests of which some attempt never ended. One for which nothing is held, and that delivered nothing, is let be."""
     late = and_(requests.c.running > 0, requests.c.lost_at <= rfc3339(now))
     for row in connection.execute(_unowed(late)):
         yield Overdue(row.request, _until(row, instant(row.lost_at)))

@@ -35,7 +35,7 @@ requests = Table(
     METADATA,
     Column("request", String(36), primary_key=True),
     # open, won (something was delivered), settled, closed or late (closed, and a dispute was resolved since);
-    # old: it is older than receipts, and none will come.
+    # free: nothing is held for it, and nothing was delivered.
     Column("state", String(12), nullable=False, index=True),
     Column("cause", String(12), comment="why it was closed"),
     Column("key", String(100), nullable=False),
@@ -143,7 +143,7 @@ def _opened(event: RequestOpened, record: Record) -> Row:
     funds = event.funds
     nothing = dict.fromkeys(column.name for column in requests.columns)
     return {
-        **nothing, "request": record.stream_id, "state": "open" if event.opened else "old", "key": event.key,
+        **nothing, "request": record.stream_id, "state": "open" if funds else "free", "key": event.key,
         "model": event.model, "router": record.actor, "opened_at": record.time, "lost_at": record.time, "running": 1,
         "account": funds and str(funds.account), "asset": funds.asset if funds else "USD.s", "hold": funds and str(funds.hold),
         "held": funds.amount if funds else None,
@@ -296,6 +296,6 @@ def _as_settled(row: Any) -> Settled | None:
 
 
 def open_requests(connection: Connection, limit: int = 50) -> Sequence[str]:
-    """Those for which something is still to be said, the oldest first."""
+    """Those that hold money, or delivered and are not settled; the oldest first."""
     waiting = select(requests.c.request).where(requests.c.state.in_(("open", "won")))
     return list(connection.scalars(waiting.order_by(requests.c.opened_at, requests.c.request).limit(limit)))

@@ -420,13 +420,14 @@ def test_a_receipt_for_another_request_or_after_settlement_is_refused() -> None:
     refused(ours, lambda: submit(ours, by="bob"), AlreadySettled)
 
 
-def test_a_request_that_is_older_than_receipts_has_none() -> None:
-    ours = unopened()
-    ours.open(opening(), NOW)
-    ours.end(an_end(), after(10))
-    ours.pending.clear()
+def test_a_receipt_that_takes_no_money_needs_not_name_the_signed_request() -> None:
+    """Nor did requests keep their hash before there were funds; the salted hash of the body tells them apart."""
+    ours = ended(funds=None)
 
-    refused(ours, lambda: submit(ours), OtherRequest)
+    submit(ours, a_receipt(opened=digest("another OpenRequest")))
+    submit(ours, a_receipt(request_hash=digest("another body")), "bob")
+
+    assert [type(event) for event in ours.pending] == [ReceiptMatched, ReceiptDisputed]
 
 
 def test_a_receipt_comes_within_600_seconds_of_the_end() -> None:

@@ -104,14 +104,14 @@ def of(*requests: Request) -> list[tuple[str, Event]]:
     return [turn[n] for n in range(max(map(len, left))) for turn in left if n < len(turn)]
 
 
-def old() -> Request:
-    """Opened before there were receipts."""
+def free() -> Request:
+    """Opened without funds, as requests were before there were any."""
     ours = Request(request_stream(name(9)))
     ours.open(opening(), NOW)
     return ours
 
 
-HISTORY = of(paid(1), after_a_failure(), raced(), begun(4), paid(5, funds=None), old())
+HISTORY = of(paid(1), after_a_failure(), raced(), begun(4), paid(5, funds=None), free())
 CATALOGUE: Sequence[tuple[str, Event]] = [
     (f"providers/provider/{did('alice')}", registration("alice")),
     ("providers/offer/alice", OfferDeclared(**dict(an_offer()))), ("providers/offer/alice", OfferWithdrawn()),
@@ -182,7 +182,7 @@ def test_what_is_not_there_has_no_page(tmp_path: Path) -> None:
 
 
 def test_open_requests_are_those_for_which_something_is_still_to_be_said(tmp_path: Path) -> None:
-    """Not those that are older than receipts: nothing will ever be said of them."""
+    """Not those that hold no money and delivered nothing: nobody waits for them."""
     with folded(tmp_path, receipt_book()) as connection:
         assert set(open_requests(connection)) == {name(3), name(4)}
 

@@ -278,6 +278,21 @@ def test_a_router_that_dies_leaves_no_open_hold(town: Town) -> None:
     assert money(town) == [(Release(hold=HoldId("h1")), account_stream("acme", "USD.s"))]
 
 
+def test_a_request_that_holds_and_delivered_nothing_is_let_be(town: Town) -> None:
+    """A log of a million requests without funds is not answered with a million closings."""
+    town.open(funds=None)
+
+    assert town.turn_at(86_400) == []
+
+
+def test_without_funds_a_request_that_delivered_is_closed_without_its_receipt(town: Town) -> None:
+    town.open(funds=None)
+    town.end()
+
+    assert town.turn_at(11 + RECEIPT_SECONDS) == ["CloseRequest"]
+    assert money(town) == []
+
+
 def test_without_a_receipt_in_600_seconds_nobody_is_charged(town: Town) -> None:
     town.open()
     town.end()
