@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import sys
+import textwrap
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -125,7 +126,16 @@ def test_it_knows_who_may_ask_for_what() -> None:
     """If this fails: a command is new, or its roles are; add it to the verifier's table."""
     wanted = {m.wire.type: sorted(m.wire.roles) for m in languages() if issubclass(m, Command) and m.__name__ != "Heartbeat"}
 
-    assert {kind: sorted(roles) for kind, roles in auditverify.ROLES.items() if kind in wanted} == wanted
+    known = {kind: sorted(roles) for kind, roles in auditverify.ROLES.items() if kind in wanted}
+
+    assert known == wanted, f"the table would be:\n{_table(wanted)}"
+
+
+def _table(wanted: dict[str, list[str]]) -> str:
+    """As it stands in the verifier: each role with the names of its commands."""
+    roles = sorted({role for some in wanted.values() for role in some})
+    names = {role: [kind.partition(".")[2] for kind, some in wanted.items() if role in some] for role in roles}
+    return textwrap.fill(" / ".join(" ".join([role, *names[role]]) for role in roles), 127)
 
 
 def test_the_fate_of_each_sealed_field_is_told(
