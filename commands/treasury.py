@@ -154,7 +154,7 @@ class Treasury(Service):
                 coin.write_down(command, now)
             case Mint(reference=reference, amount=amount):
                 if reference not in coin.issues:
-                    self._require_free_source(reference, amount)
+                    self._require_free_source(coin, reference, amount)
                 coin.mint(command, minter=self.asked.actor, now=now)
             case ConfirmMint():
                 coin.confirm_mint(command)
@@ -178,12 +178,20 @@ class Treasury(Service):
                 raise NotIssuable(f"a payout that came back is named {RETURN}<withdrawal>", "reference")
             self.read(Withdrawal, withdrawal_stream(reference.removeprefix(RETURN))).require_returned(payout=amount)
 
-    def _require_free_source(self, reference: str, amount: Amount) -> None:
-        """Where the reference names a deposit or a return, that its coins may be issued now, and that many."""
+    def _require_free_source(self, coin: Stablecoin, reference: str, amount: Amount) -> None:
+        """Where the reference names a deposit or a return: that its money backs coins, that many, and no others yet.
+
+        Raises NotIssuable, NotReturned, AmountDiffers, DustNotAllowed.
+        """
+        deposit = self.read(Deposit, f"treasury/deposit/{reference}")
         if reference.startswith(RETURN):
             self.read(Withdrawal, withdrawal_stream(reference.removeprefix(RETURN))).require_returned(coins=amount)
-        elif (deposit := self.read(Deposit, f"treasury/deposit/{reference}")).observed is not None:
+        elif deposit.observed is not None:
             deposit.require_issuable(in_bank_money(amount))
+        else:
+            return
+        if coin.backing_of(reference) != in_bank_money(amount).units:
+            raise NotIssuable(f"the money of {reference} does not back coins, or not so many", "reference")
 
     def _deposit(self, command: DepositCommand) -> None:
         deposit = self.load(Deposit)

@@ -123,7 +123,8 @@ def _issue(due: DepositDue, room: Room, now: datetime) -> Iterator[Task]:
         return
     elif minting.state == "confirmed":
         yield Task(MarkIssued(reference=reference), f"treasury/deposit/{due.deposit}", f"mark:{due.deposit}", since, cause)
-    elif minting.failures > MINT_RETRY_MAX:
+    elif minting.failures > MINT_RETRY_MAX or (minting.backed and minting.backing != due.left):
+        # What failed twice, or went back in part after it had begun to back coins, goes back.
         back = RefundDeposit(amount=Amount.of(due.asset, due.left), reference=Reference(f"unissued:{due.deposit}"))
         yield Task(back, f"treasury/deposit/{due.deposit}", f"refund:{due.deposit}", since, cause)
     elif _is_available(due, now) and due.to is not None:

@@ -7,6 +7,7 @@ from projections.treasury.due import (
     LossDue,
     MintDue,
     PayoutDue,
+    RefundDue,
     ReturnDue,
     WithdrawalDue,
     burns_to_send,
@@ -18,6 +19,7 @@ from projections.treasury.due import (
     open_holds,
     owed_in,
     payouts_to_send,
+    refunds_to_send,
     returns_under_way,
     withdrawals_under_way,
 )
@@ -47,9 +49,9 @@ from projections.treasury.queries import (
 
 __all__ = [
     "Balance", "Break", "BurnDue", "Coin", "DepositDue", "DepositStanding", "HoldDue", "LogLine", "LossDue", "MintDue",
-    "PayoutDue", "ReturnDue", "Review", "SlotStanding", "WithdrawalDue", "WithdrawalStanding", "awaiting_review",
+    "PayoutDue", "RefundDue", "ReturnDue", "Review", "SlotStanding", "WithdrawalDue", "WithdrawalStanding", "awaiting_review",
     "balance_of", "breaks_open", "burns_to_send", "coins", "deposit_of", "deposits_under_way", "escrows_to_release",
     "holds_overdue", "losses_under_way", "mint_burn_log", "mints_to_send", "open_holds", "outflow_in_window", "owed_in",
-    "payouts_to_send", "reserves_of", "returns_under_way", "slots_of", "supply_of", "treasury", "withdrawal",
+    "payouts_to_send", "refunds_to_send", "reserves_of", "returns_under_way", "slots_of", "supply_of", "treasury", "withdrawal",
     "withdrawals_of", "withdrawals_under_way",
 ]  # fmt: skip

@@ -58,6 +58,18 @@ class PayoutDue:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundDue:
+    """Money that goes back to where a deposit came from. The bank itself knows, by the reference as the key, which has gone."""
+
+    deposit: str
+    rail: str
+    reference: str
+    amount: Amount
+    since: datetime
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
 class HoldDue:
     """A hold that is open."""
 
@@ -226,6 +238,19 @@ def payouts_to_send(connection: Connection) -> list[PayoutDue]:
             Sealed.model_validate_json(row.destination), row.command, instant(row.since), row.event,
         )
         for row in rows
+    ]  # fmt: skip
+
+
+def refunds_to_send(connection: Connection) -> list[RefundDue]:
+    """What the treasury itself gives back because it could not issue; what a rail gave back by itself is not among it."""
+    table = tables.refunds
+    ours = table.c.settled & table.c.reference.startswith("unissued:")
+    return [
+        RefundDue(
+            row.deposit, row.deposit.partition(".")[0], row.reference, Amount.of(row.asset, row.amount), instant(row.at),
+            row.event,
+        )
+        for row in connection.execute(select(table).where(ours).order_by(table.c.at, table.c.deposit))
     ]  # fmt: skip
 
 

@@ -275,6 +275,10 @@ def _deposit(event: DepositEvent, record: Record, session: Session) -> None:
     if row["left"] <= 0 and row["state"] in ("observed", "settled"):
         row["state"] = "closed"
     session.put(tables.deposits, row)
+    if isinstance(event, DepositRefunded):
+        refund = {"deposit": record.stream_id, "reference": event.reference, "asset": event.amount.asset}
+        more = {"amount": event.amount.units, "settled": event.settled, "event": record.id, "at": record.time}
+        session.put(tables.refunds, {**refund, **more})
     if isinstance(event, DepositDisputed | DepositDefended | DepositLost):
         _dispute(event, record, session)
 

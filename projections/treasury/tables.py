@@ -117,6 +117,18 @@ deposits = Table(
     Column("since", String(30), nullable=False),
 )
 
+refunds = Table(
+    "treasury_refunds",
+    METADATA,
+    Column("deposit", String(120), primary_key=True),
+    Column("reference", String(200), primary_key=True),
+    Column("asset", String(30), nullable=False),
+    Column("amount", MoneyColumn(), nullable=False, comment="cents"),
+    Column("settled", Boolean, nullable=False, comment="the bank had booked the deposit"),
+    Column("event", String(36), nullable=False),
+    Column("at", String(30), nullable=False),
+)
+
 disputes = Table(
     "treasury_disputes",
     METADATA,
@@ -268,6 +280,6 @@ adjustments = Table(
 )
 
 TABLES = (
-    coins, minters, mint_burn_log, mints, backings, burns, deposits, disputes, withdrawals, reviews, outflow, accounts, holds,
-    freezes, reconciliations, breaks, adjustments,
+    coins, minters, mint_burn_log, mints, backings, burns, deposits, refunds, disputes, withdrawals, reviews, outflow,
+    accounts, holds, freezes, reconciliations, breaks, adjustments,
 )  # fmt: skip

@@ -226,8 +226,20 @@ def test_an_unassigned_bank_credit_backs_no_mint(desk: Desk) -> None:
         desk.mint(reference, 5_000)
 
     desk.ask(AssignDeposit(owner=AccountId("alice"), to=WALLET), f"treasury/deposit/{reference}", by=BOB)
+    with pytest.raises(NotIssuable):
+        desk.mint(reference, 5_000)
     desk.back(reference, 5_000)
     desk.mint(reference, 5_000)
+
+
+def test_what_went_back_in_part_is_not_issued_in_part(desk: Desk) -> None:
+    reference = desk.deposit("ch_1", 5_000)
+    desk.back(reference, 5_000)
+    desk.ask(RefundDeposit(amount=usd(1_000), reference=Reference("re_1")), f"treasury/deposit/{reference}")
+
+    for cents in (4_000, 5_000):
+        with pytest.raises(NotIssuable):
+            desk.mint(reference, cents)
 
 
 def test_backing_is_not_received_for_money_that_nobody_has_seen(desk: Desk) -> None:

@@ -179,6 +179,7 @@ class Money(RuleBasedStateMachine):
         if self.is_minted(reference):
             self.expect(self.of("minted", name=reference)[-1][2] == cents, lambda: self.desk.mint(reference, cents))
             return
+        is_there = is_there and bool(self.of("backed", name=reference))
         fresh = self.desk.now - self.last_attested()[3] <= timedelta(hours=12)
         may = is_there and fresh and not self.paused() and self.supply() + cents <= self.reserves()
         self.expect(may, lambda: self.desk.mint(reference, cents), ("minted", reference, cents))

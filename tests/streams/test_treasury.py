@@ -40,6 +40,7 @@ from contracts.treasury import (
     PauseMinting,
     Purpose,
     Reference,
+    RefundDeposit,
     Release,
     RequestWithdrawal,
     ResumeMinting,
@@ -63,6 +64,7 @@ from projections.treasury import (
     outflow_in_window,
     owed_in,
     payouts_to_send,
+    refunds_to_send,
     supply_of,
     treasury,
     withdrawal,
@@ -301,6 +303,18 @@ def test_a_mint_that_failed_is_tried_once_more_and_then_the_money_goes_back(netw
 
     assert network.done == ["ReceiveBacking", "Mint", "Mint", "RefundDeposit", "WriteDownBacking"]
     assert network.view(deposit_of, "stripe", "ch_1").state == "closed"
+    assert not any(network.desk.books.values())
+
+
+def test_what_went_back_in_part_while_it_backed_coins_goes_back_whole(network: Network) -> None:
+    network.ask(PauseMinting(reason=Label("volume")), COIN)
+    network.desk.deposit("ch_1", 5_000)
+    network.work()
+    network.ask(RefundDeposit(amount=usd(1_000), reference=Reference("re_1")), deposit_stream("stripe", "ch_1"))
+    network.work()
+
+    assert network.done == ["ReceiveBacking", "RefundDeposit", "WriteDownBacking"]
+    assert [(due.reference, due.amount) for due in network.view(refunds_to_send)] == [("unissued:stripe.ch_1", usd(4_000))]
     assert not any(network.desk.books.values())
 
 

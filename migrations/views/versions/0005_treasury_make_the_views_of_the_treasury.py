@@ -223,6 +223,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_treasury_reconciliations_at"), "treasury_reconciliations", ["at"], unique=False)
     op.create_table(
+        "treasury_refunds",
+        sa.Column("deposit", sa.String(length=120), nullable=False),
+        sa.Column("reference", sa.String(length=200), nullable=False),
+        sa.Column("asset", sa.String(length=30), nullable=False),
+        sa.Column("amount", MoneyColumn(length=78), nullable=False, comment="cents"),
+        sa.Column("settled", sa.Boolean(), nullable=False, comment="the bank had booked the deposit"),
+        sa.Column("event", sa.String(length=36), nullable=False),
+        sa.Column("at", sa.String(length=30), nullable=False),
+        sa.PrimaryKeyConstraint("deposit", "reference"),
+    )
+    op.create_table(
         "treasury_reviews",
         sa.Column("event", sa.String(length=36), nullable=False),
         sa.Column("withdrawal", sa.String(length=120), nullable=False),
@@ -279,6 +290,7 @@ def downgrade() -> None:
     op.drop_table("treasury_withdrawals")
     op.drop_index(op.f("ix_treasury_reviews_withdrawal"), table_name="treasury_reviews")
     op.drop_table("treasury_reviews")
+    op.drop_table("treasury_refunds")
     op.drop_index(op.f("ix_treasury_reconciliations_at"), table_name="treasury_reconciliations")
     op.drop_table("treasury_reconciliations")
     op.drop_index(op.f("ix_treasury_outflow_at"), table_name="treasury_outflow")
