@@ -22,6 +22,7 @@ from commands.inference import Inference
 from contracts import (
     ZERO_HASH,
     Amount,
+    AssetName,
     Command,
     CommandRecord,
     Event,
@@ -34,6 +35,7 @@ from contracts import (
 )
 from contracts.inference import (
     FEES,
+    HOLD_SECONDS,
     LATE_HOLD_SECONDS,
     RECEIPT_SECONDS,
     REQUEST_SECONDS,
@@ -48,8 +50,20 @@ from contracts.inference import (
     request_stream,
 )
 from contracts.providers import ModelListed, OfferDeclared, OfferId
-from contracts.treasury import AccountId, Capture, Hold, HoldId, Release, account_stream
+from contracts.treasury import (
+    AccountId,
+    Capture,
+    Credit,
+    Hold,
+    HoldId,
+    LedgerAccount,
+    OpenAccount,
+    Reference,
+    Release,
+    account_stream,
+)
 from domain import Refused
+from domain.treasury.accounts import Account
 from projections.inference import Invoiced, observed_claimed_settled
 from streams import Intent, Projection, TodoList
 from streams.inference import ASK_AGAIN_SECONDS, capture_what_was_settled, streams
@@ -439,3 +453,65 @@ def test_a_race_is_paid_once(town: Town) -> None:
     assert town.turn() == ["SettleReceipt"]
     assert town.turn_at(86_400) == []
     assert town.page().settled.device == did("bob")  # type: ignore[union-attr]
+
+
+# What the treasury makes of it
+
+CREDIT = 10 * FUNDS.amount
+
+
+def a_purse() -> Account:
+    """The account from which the request is paid, with what is held for it."""
+    purse = Account(account_stream("acme", "USD.s"))
+    purse.open(OpenAccount(owner=AccountId("acme"), asset=AssetName("USD.s")))
+    paid_in = Amount.of("USD.s", CREDIT)
+    purse.credit(Credit(amount=paid_in, counter=LedgerAccount("collector"), reference=Reference("log.1")))
+    held = Amount.of("USD.s", FUNDS.amount)
+    purse.hold(Hold(hold=FUNDS.hold, amount=held, purpose=purpose_of(REQUEST), expires_at=after(HOLD_SECONDS)), NOW)
+    return purse
+
+
+def move_money(purse: Account, town: Town) -> None:
+    """The treasury decides every command twice, as it does when one is delivered twice."""
+    for command, stream in money(town):
+        assert stream == purse.stream
+        for _ in range(2):
+            match command:
+                case Capture():
+                    purse.capture(command)
+                case Release():
+                    purse.release(command)
+                case Hold():
+                    purse.hold(command, town.now)
+                case _:
+                    raise AssertionError(command)
+
+
+def test_the_treasury_takes_what_is_owed_and_no_more(town: Town) -> None:
+    purse, price = a_purse(), 100 * PROMPT_PRICE + 40 * COMPLETION_PRICE
+    town.open()
+    town.end()
+    town.submit()
+    town.turn()
+
+    move_money(purse, town)
+
+    assert (purse.posted, purse.held) == (CREDIT - price - price // 100, 0)
+
+
+def test_the_treasury_takes_a_late_bill_from_a_hold_of_its_own(town: Town) -> None:
+    purse, price = a_purse(), 100 * PROMPT_PRICE + 8 * COMPLETION_PRICE
+    town.open()
+    town.end(an_end(completion_tokens=8))
+    town.submit(completion_tokens=1_000_000)
+    town.turn_at(11 + RECEIPT_SECONDS)
+    move_money(purse, town)
+    assert (purse.posted, purse.held) == (CREDIT, 0)
+    town.now = after(50_000)
+    resolved = ResolveDispute(device=did("alice"), prompt_tokens=100, completion_tokens=8, basis=Label("recount"))
+    town.ask(resolved, ARBITER)
+    town.turn()
+
+    move_money(purse, town)
+
+    assert (purse.posted, purse.held) == (CREDIT - price - price // 100, 0)
