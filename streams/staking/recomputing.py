@@ -68,7 +68,7 @@ def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recompute
     Nothing of the case is taken over but which device and epoch it accuses, and at which percentage.
     """
     beats, stakes = list(liveness), list(staked)
-    key = _device_key(case.subject, case.epoch, stakes)
+    key = device_key_of(case, stakes)
     closed, evidence = _closed(key, case.epoch, beats)
     seed, excused = _ended(case.epoch, beats)
     found = recomputed([event for event, _ in beats], key, closed)
@@ -81,6 +81,16 @@ def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recompute
         key, evidence, uptime, is_breach(uptime.missed, uptime.expected), seed, panel, signatures_needed(len(panel)), base,
         amounts,
     )  # fmt: skip
+
+
+def device_key_of(case: CaseOpened, staked: Staked) -> str:
+    """With which the accused device beat in the epoch. Raises NotInLog."""
+    stream = collateral_stream("bond", case.subject)
+    said = [event for event, record in staked if record.subject == stream and isinstance(event, DeviceRegistered)]
+    keys = [event.device_key for event in said if event.first_epoch <= case.epoch] or [event.device_key for event in said]
+    if not keys:
+        raise NotInLog(f"{case.subject} never registered a device")
+    return keys[-1]
 
 
 def oracles_before(epoch: int, staked: Staked) -> Sequence[str]:
@@ -113,15 +123,6 @@ def _folded(stream: str, staked: Staked) -> Collateral:
         if record.subject == stream and isinstance(event, CollateralEvent):
             found.replay(event)
     return found
-
-
-def _device_key(subject: str, epoch: int, staked: Staked) -> str:
-    stream = collateral_stream("bond", subject)
-    said = [event for event, record in staked if record.subject == stream and isinstance(event, DeviceRegistered)]
-    keys = [event.device_key for event in said if event.first_epoch <= epoch] or [event.device_key for event in said]
-    if not keys:
-        raise NotInLog(f"{subject} never registered a device")
-    return keys[-1]
 
 
 def _closed(key: str, epoch: int, liveness: Liveness) -> tuple[EpochClosed, str]:

@@ -32,10 +32,9 @@ from contracts import (
 )
 from domain import Aggregate, Refused
 from streams import Intent, Process, Projection, Stream, Task, TodoList
-from tests.domain.given import did
+from tests.adapters.audit.log import NETWORK, WRITER
 
-NETWORK = "test"
-STORE = did("store")
+STORE = WRITER.did
 
 
 class Paper:
