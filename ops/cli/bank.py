@@ -21,7 +21,7 @@ def read(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="MT940, or CAMT.052, .053 or .054.")],
     as_json: Json = False,
 ) -> None:
-    """Show the entries of a statement file; nothing is sent. Exit code 1 if a statement in it is refused, with line and rule."""
+    """Show the entries of a statement file; nothing is sent. Exit code 1 if one in it is refused, with line and rule."""
     from adapters.bank.statements import StatementRefused, verdicts
 
     found = list(verdicts(file.read_bytes()))

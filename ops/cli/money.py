@@ -1,6 +1,6 @@
-"""`spaceos show ledger`: what every account holds, and that each asset sums to zero."""
+"""`spaceos show ledger|reconciliation|rewards|slash`: where money is, whether it fits, who earned it and who loses it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,10 @@ from ops.cli.show import show
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from contracts import Amount
+    from projections.rewards.queries import ClaimState
+    from projections.treasury.queries import Break, Coin, Review, SlotStanding
 
 
 @contextmanager
@@ -61,10 +65,178 @@ def ledger(
         table("Trial balance", ("asset", "gained", "given", "difference"), sums)
     wrong = [trial.asset for trial in trials if trial.difference]
     if wrong:
-        say(
-            f"[bold red]{', '.join(wrong)} does not sum to zero[/]: is the view to blame? spaceos rebuild ledger --verify"
-        )
+        say(f"[bold red]{', '.join(wrong)} does not sum to zero[/]: is the view to blame? spaceos rebuild ledger --verify")
         raise typer.Exit(Exit.FOUND_WRONG)
+
+
+@show.command()
+def reconciliation(
+    coin: Annotated[str | None, typer.Argument(help="One coin only, `USD.s`.")] = None,
+    slots: Annotated[int, typer.Option(min=1, max=1000, help="So many newest comparisons of each coin.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Bank, books and chain, and what does not fit. Exit code 1 while a break is open or a coin has a deficit."""
+    from datetime import UTC, datetime
+
+    from projections.treasury import awaiting_review, breaks_open, coins, outflow_in_window, slots_of
+
+    now = datetime.now(UTC)
+    with views() as connection:
+        found = [each for each in coins(now, connection) if coin in (None, each.coin)]
+        compared = {each.coin: slots_of(each.coin, connection, slots) for each in found}
+        open_ = [each for each in breaks_open(now, connection) if coin in (None, each.coin)]
+        window, left = outflow_in_window(now, connection)
+        waiting = awaiting_review(now, connection)
+    if as_json:
+        answer(
+            {"coins": [_plain(each) for each in found], "breaks": [_plain(each) for each in open_],
+             "slots": {name: [_plain(each) for each in rows] for name, rows in compared.items()},
+             "outflow_usd_cents": {"window": window, "left": left}, "awaiting_review": [_plain(each) for each in waiting]}
+        )  # fmt: skip
+    else:
+        _tell_coins(found)
+        for name, rows in compared.items():
+            _tell_slots(name, rows)
+        _tell_open(open_, waiting, window, left)
+    if open_ or any(each.deficit.units for each in found):
+        raise typer.Exit(Exit.FOUND_WRONG)
+
+
+def _tell_coins(found: "Sequence[Coin]") -> None:
+    rows = [
+        (
+            each.coin, _of(each.supply), _of(each.in_flight), _of(each.reserves), _of(each.surplus), _of(each.deficit),
+            _age(each.age_seconds), f"paused: {each.pause_cause}" if each.paused else "minting",
+        )
+        for each in found
+    ]  # fmt: skip
+    columns = ("coin", "supply", "of it in flight", "reserves", "surplus", "deficit", "attested", "state")
+    table("Coins against the money that a bank holds for them", columns, rows)
+
+
+def _tell_slots(name: str, found: "Sequence[SlotStanding]") -> None:
+    rows = [
+        (
+            each.slot[:28], each.block, _of(each.bank), _of(each.owed), _of(each.evm_supply), _of(each.in_flight),
+            _of(each.books_supply), _of(each.surplus), ", ".join(n.rpartition(".")[2] for n in each.breaks) or "fits",
+        )
+        for each in found
+    ]  # fmt: skip
+    if rows:
+        columns = ("slot", "block", "bank", "owed", "on the EVM", "in flight", "books", "surplus", "")
+        table(f"{name}: comparisons, the newest first", columns, rows)
+
+
+def _tell_open(open_: "Sequence[Break]", waiting: "Sequence[Review]", window: int, left: int) -> None:
+    if open_:
+        rows = [(b.coin, b.slot[:28], b.kind, _of(b.amount), _age(b.age_seconds), b.break_id) for b in open_]
+        table("Breaks that nobody has explained", ("coin", "slot", "kind", "amount", "age", "id"), rows)
+    else:
+        say("[green]No break is open[/]")
+    if waiting:
+        shown = [
+            (r.withdrawal.withdrawal, _of(r.withdrawal.payout), r.withdrawal.payout.asset, r.withdrawal.approvals,
+             ", ".join(r.withdrawal.reasons), _age(r.age_seconds))
+            for r in waiting
+        ]  # fmt: skip
+        table("Withdrawals that wait for two persons", ("withdrawal", "payout", "asset", "approvals", "because", "age"), shown)
+    say(f"In the last 24 hours ${window / 100:,.2f} of payouts count; ${left / 100:,.2f} may go without review")
+
+
+@show.command()
+def rewards(
+    payee: Annotated[str | None, typer.Argument(help="A wallet: what it earned and claimed, with its proof.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="So many newest days.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Supply, buckets, days, and what each wallet may claim."""
+    from datetime import UTC, datetime
+
+    from projections.rewards import buckets_at, claim_of, epoch_of, supply_at
+    from projections.rewards.overview import last_epochs, payees
+
+    with views() as connection:
+        if payee is not None:
+            _tell_claims(claim_of(payee.lower(), {}, connection), as_json)
+            return
+        supply, buckets = supply_at(None, connection), buckets_at(datetime.now(UTC), connection)
+        days = [found for number in last_epochs(epochs, connection) if (found := epoch_of(number, connection))]
+        earned = payees(connection)
+    if as_json:
+        answer({"supply": _plain(supply), "buckets": [_plain(b) for b in buckets], "epochs": [_plain(d) for d in days],
+                "payees": [_plain(e) for e in earned]})  # fmt: skip
+        return
+    space = [amount(units, "SPACE") for units in (supply.issued, supply.burned, supply.circulating)]
+    table("SPACE (a billion at most)", ("issued", "burned", "circulating"), [space])
+    shown = [(b.bucket, *(amount(n, "SPACE") for n in (b.share, b.issued, b.set_aside, b.left, b.ceiling))) for b in buckets]
+    table("Buckets", ("bucket", "share", "issued", "set aside", "left", "open by now"), shown)
+    rows = [(_day(d.epoch), d.state, *(_space(n) for n in (d.pool, d.owed, d.paid, d.lapsed)), d.root) for d in days]
+    table("Days", ("day", "state", "pool", "owed", "paid", "lapsed", "root"), rows)
+    claims = [(e.payee, e.asset, *(amount(n, e.asset) for n in (e.earned, e.claimed, e.open))) for e in earned]
+    table("Wallets", ("wallet", "asset", "earned", "claimed", "fees of open days"), claims)
+
+
+def _tell_claims(found: "Sequence[ClaimState]", as_json: bool) -> None:
+    if as_json:
+        answer({"claims": [_plain(each) for each in found]})
+        return
+    for each in found:
+        say(f"{each.asset}: {_text(each.earned, each.asset)} earned, {_text(each.claimed, each.asset)} claimed")
+        if each.claim is not None:
+            say(f"  under the root {each.root}: {_text(each.claim.cumulative, each.asset)}, proof of {len(each.proof)} hashes")
+    if not found:
+        say("nothing was earned by this wallet")
+
+
+@show.command()
+def slash(
+    case: Annotated[str | None, typer.Argument(help="A case; without one, those that are open.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Who is accused, who witnessed it, what it costs. `spaceos explain slash CASE --recompute` computes it again."""
+    from ops.cli import explain
+
+    if case is None:
+        explain.cases(as_json)
+    else:
+        explain.slash(case, False, "kafka", None, as_json)
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    """For programs: amounts as they stand in events."""
+    from contracts import Amount
+
+    return {
+        name: {"asset": value.asset, "units": str(value.units)} if isinstance(value, Amount) else value
+        for name, value in ((name, getattr(found, name)) for name in found.__dataclass_fields__)
+    }
+
+
+def _of(found: "Amount") -> Any:
+    return amount(found.units, found.asset)
+
+
+def _space(units: int | None) -> Any:
+    return None if units is None else amount(units, "SPACE")
+
+
+def _text(units: int, asset: str) -> str:
+    from contracts import written
+
+    return written(units, asset)
+
+
+def _day(epoch: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(epoch * 86_400, UTC):%Y-%m-%d}"
+
+
+def _age(seconds: int | None) -> str | None:
+    if seconds is None:
+        return None
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
 def amount(units: int, asset: str) -> Any:

@@ -1,0 +1,38 @@
+"""Everybody and every day at a glance."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from projections.rewards import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """A wallet in one asset: units that it ever earned and ever claimed, and those of fees that no epoch has closed yet."""
+
+    payee: str
+    asset: str
+    earned: int
+    claimed: int
+    open: int
+
+
+def last_epochs(count: int, connection: Connection) -> list[int]:
+    """The newest first."""
+    return list(connection.scalars(select(t.epochs.c.epoch).order_by(t.epochs.c.epoch.desc()).limit(count)))
+
+
+def payees(connection: Connection) -> list[Earnings]:
+    """By wallet and asset."""
+    found = {(row.payee, row.asset): [row.cumulative, row.claimed, 0] for row in connection.execute(select(t.claims))}
+    fees = select(t.fee_totals.c.payee, t.fee_totals.c.asset, t.fee_totals.c.provider_share).where(
+        t.fee_totals.c.kind.in_(("inference", "storage")), ~t.fee_totals.c.epoch.in_(_closed())
+    )
+    for row in connection.execute(fees):
+        found.setdefault((row.payee, row.asset), [0, 0, 0])[2] += row.provider_share
+    return [Earnings(*key, *amounts) for key, amounts in sorted(found.items())]
+
+
+def _closed() -> object:
+    return select(t.epochs.c.epoch).where(t.epochs.c.state != "open")
