@@ -1,8 +1,9 @@
 """Everybody and every day at a glance."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from projections.rewards import tables as t
 
@@ -34,5 +35,5 @@ def payees(connection: Connection) -> list[Earnings]:
     return [Earnings(*key, *amounts) for key, amounts in sorted(found.items())]
 
 
-def _closed() -> object:
+def _closed() -> Select[Any]:
     return select(t.epochs.c.epoch).where(t.epochs.c.state != "open")
