@@ -1,8 +1,4 @@
-"""What is under way and not done: what treasury's to-do lists plan from, and what a bank and a chain are to be told.
-
-Whoever calls the bank or the chain asks here, calls under the name that stands here, and answers with a command of
-treasury's. Each row stands until that command shows.
-"""
+"""What the treasury's own to-do lists are planned from: how far each deposit, return, loss and withdrawal has come."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,78 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, literal, or_, select
 
-from contracts import Amount, Sealed, instant, rfc3339
+from contracts import Amount, instant
 from contracts.treasury import bank_of, coin_of
 from projections.treasury import tables
-
-
-@dataclass(frozen=True, slots=True)
-class MintDue:
-    """A mint that the chain is to make: under its reference, and under no other. Then `ConfirmMint` or `FailMint`."""
-
-    coin: str
-    reference: str
-    amount: Amount
-    to: str
-    failures: int
-    """How often a transaction for it failed before."""
-    since: datetime
-    event: str
-
-
-@dataclass(frozen=True, slots=True)
-class BurnDue:
-    """Coins in escrow that the chain is to burn, then `Burn`; or to release to the wallet."""
-
-    withdrawal: str
-    amount: Amount
-    wallet: str
-    since: datetime
-    event: str
-
-
-@dataclass(frozen=True, slots=True)
-class PayoutDue:
-    """An order that the bank is to have under its key. Then `ConfirmPayout` or `ReturnPayout`."""
-
-    withdrawal: str
-    key: str
-    rail: str
-    attempt: int
-    payout: Amount
-    destination: Sealed
-    """Sealed for the stream `treasury/withdrawal/<withdrawal>`, that command, field `/destination`."""
-    command: str
-    since: datetime
-    event: str
-
-
-@dataclass(frozen=True, slots=True)
-class RefundDue:
-    """Money that goes back to where a deposit came from. The bank itself knows, by the reference as the key, which has gone."""
-
-    deposit: str
-    rail: str
-    reference: str
-    amount: Amount
-    since: datetime
-    event: str
-
-
-@dataclass(frozen=True, slots=True)
-class HoldDue:
-    """A hold that is open."""
-
-    account: str
-    owner: str
-    hold: str
-    amount: Amount
-    purpose: str
-    expires_at: datetime
-    held_by: str
-    since: datetime
-    event: str
-    """The `Held`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,91 +121,6 @@ class ReturnDue:
     minting: Minting
 
 
-# For gateways
-
-
-def mints_to_send(connection: Connection) -> list[MintDue]:
-    """Mints that were decided and are neither in the chain nor failed, the oldest first."""
-    table = tables.mints
-    rows = connection.execute(select(table).where(table.c.state == "in_flight").order_by(table.c.minted, table.c.reference))
-    return [
-        MintDue(row.coin, row.reference, Amount.of(row.coin, row.units), row.to, row.failures, instant(row.minted), row.event)
-        for row in rows
-    ]
-
-
-def burns_to_send(connection: Connection) -> list[BurnDue]:
-    """Withdrawals that are approved and counted, whose coins are still in escrow."""
-    table, flow, burnt = tables.withdrawals, tables.outflow, tables.burns
-    counted = table.join(flow, and_(flow.c.withdrawal == table.c.withdrawal, flow.c.released.is_(None)))
-    joined = counted.outerjoin(burnt, and_(burnt.c.withdrawal == table.c.withdrawal, burnt.c.coin == table.c.coin))
-    approved = (table.c.state == "approved") & burnt.c.withdrawal.is_(None)
-    return _escrows(connection, select(table).select_from(joined).where(approved))
-
-
-def escrows_to_release(connection: Connection) -> list[BurnDue]:
-    """Coins in escrow whose withdrawal was rejected or cancelled. The chain itself knows which are released already."""
-    table = tables.withdrawals
-    ended = table.c.state.in_(("rejected", "cancelled")) & table.c.wallet.is_not(None)
-    return _escrows(connection, select(table).where(ended))
-
-
-def _escrows(connection: Connection, statement: Any) -> list[BurnDue]:
-    rows = connection.execute(statement.order_by(tables.withdrawals.c.since, tables.withdrawals.c.withdrawal))
-    return [BurnDue(row.withdrawal, Amount.of(row.coin, row.units), row.wallet, instant(row.since), row.event) for row in rows]
-
-
-def payouts_to_send(connection: Connection) -> list[PayoutDue]:
-    """Orders that the bank has not booked, the oldest first. It is asked by the key before it is told again."""
-    table = tables.withdrawals
-    rows = connection.execute(select(table).where(table.c.state == "submitted").order_by(table.c.since, table.c.withdrawal))
-    return [
-        PayoutDue(
-            row.withdrawal, row.key, row.rail, row.attempt, Amount.of(bank_of(row.coin), row.payout),
-            Sealed.model_validate_json(row.destination), row.command, instant(row.since), row.event,
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-def refunds_to_send(connection: Connection) -> list[RefundDue]:
-    """What the treasury itself gives back because it could not issue; what a rail gave back by itself is not among it."""
-    table = tables.refunds
-    ours = table.c.settled & table.c.reference.startswith("unissued:")
-    return [
-        RefundDue(
-            row.deposit, row.deposit.partition(".")[0], row.reference, Amount.of(row.asset, row.amount), instant(row.at),
-            row.event,
-        )
-        for row in connection.execute(select(table).where(ours).order_by(table.c.at, table.c.deposit))
-    ]  # fmt: skip
-
-
-def open_holds(purpose: str, connection: Connection) -> list[HoldDue]:
-    """Open holds whose purpose is that, or begins with it and a colon: `stake` finds `stake:<stream>`."""
-    named = (tables.holds.c.purpose == purpose) | tables.holds.c.purpose.startswith(f"{purpose}:", autoescape=True)
-    return _holds(connection, named)
-
-
-def holds_overdue(at: datetime, connection: Connection) -> list[HoldDue]:
-    """Open holds whose time is over, but for those that wait for another context: their purpose names its stream."""
-    waits = tables.holds.c.purpose.contains("/")
-    return _holds(connection, (tables.holds.c.expires_at <= rfc3339(at)) & ~waits)
-
-
-def _holds(connection: Connection, which: Any) -> list[HoldDue]:
-    table, account = tables.holds, tables.accounts
-    joined = table.join(account, account.c.account == table.c.account)
-    statement = select(table, account.c.owner, account.c.asset).select_from(joined).where(table.c.state == "open", which)
-    return [
-        HoldDue(
-            row.account, row.owner, row.hold, Amount.of(row.asset, row.units), row.purpose, instant(row.expires_at),
-            row.held_by, instant(row.at), row.event,
-        )
-        for row in connection.execute(statement.order_by(table.c.at, table.c.account, table.c.hold))
-    ]  # fmt: skip
-
-
 def owed_in(coin: str, connection: Connection) -> Amount:
     """What the bank holds and others are owed: settled deposits that back no coin, and burns that are not paid.
 
@@ -301,9 +143,6 @@ def _unpaid(coin: str, connection: Connection) -> Iterator[int]:
     )
     open_ = select(burnt.c.payout).select_from(joined).where(burnt.c.coin == coin, table.c.state != "paid")
     yield from connection.execute(open_.where(again.c.reference.is_(None))).scalars()
-
-
-# For the treasury's own to-do lists
 
 
 def coin_turns(connection: Connection) -> dict[str, CoinTurn]:

@@ -1,0 +1,51 @@
+"""Holds that are open, for whoever they were made, and those whose time is over."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from contracts import Amount, instant, rfc3339
+from projections.treasury import tables
+
+
+@dataclass(frozen=True, slots=True)
+class HoldDue:
+    """A hold that is open."""
+
+    account: str
+    owner: str
+    hold: str
+    amount: Amount
+    purpose: str
+    expires_at: datetime
+    held_by: str
+    since: datetime
+    event: str
+    """The `Held`."""
+
+
+def open_holds(purpose: str, connection: Connection) -> list[HoldDue]:
+    """Open holds whose purpose is that, or begins with it and a colon: `stake` finds `stake:<stream>`."""
+    named = (tables.holds.c.purpose == purpose) | tables.holds.c.purpose.startswith(f"{purpose}:", autoescape=True)
+    return _holds(connection, named)
+
+
+def holds_overdue(at: datetime, connection: Connection) -> list[HoldDue]:
+    """Open holds whose time is over, but for those that wait for another context: their purpose names its stream."""
+    waits = tables.holds.c.purpose.contains("/")
+    return _holds(connection, (tables.holds.c.expires_at <= rfc3339(at)) & ~waits)
+
+
+def _holds(connection: Connection, which: Any) -> list[HoldDue]:
+    table, account = tables.holds, tables.accounts
+    joined = table.join(account, account.c.account == table.c.account)
+    statement = select(table, account.c.owner, account.c.asset).select_from(joined).where(table.c.state == "open", which)
+    return [
+        HoldDue(
+            row.account, row.owner, row.hold, Amount.of(row.asset, row.units), row.purpose, instant(row.expires_at),
+            row.held_by, instant(row.at), row.event,
+        )
+        for row in connection.execute(statement.order_by(table.c.at, table.c.account, table.c.hold))
+    ]  # fmt: skip
