@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from adapters import keys
+from adapters import clock, keys
 from adapters.bank.calling import Calls
 from adapters.bank.paper import PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
@@ -18,7 +18,7 @@ from adapters.sql.store import Store
 from adapters.vault import Vault
 from contracts import Sealed, contexts
 from ops.genesis import Genesis, read_genesis
-from ops.settings import Settings
+from ops.settings import InvalidSettings, Settings
 from streams import Collector, Outside, Projection, Stream, all_streams
 
 
@@ -32,13 +32,19 @@ class Deployment:
 
     settings: Settings
 
+    def __post_init__(self) -> None:
+        clock.use(self.settings.clock)
+
     @cached_property
     def genesis_path(self) -> Path:
         return self.settings.home / "genesis.json"
 
     @cached_property
     def genesis(self) -> Genesis:
-        return read_genesis(self.genesis_path)
+        found = read_genesis(self.genesis_path)
+        if self.settings.clock is not None and found.network != "dev":
+            raise InvalidSettings(f"SPACEOS_CLOCK is for a network named dev, this is {found.network}")
+        return found
 
     @property
     def network(self) -> str:
@@ -66,7 +72,7 @@ class Deployment:
         if self.settings.outside is None:
             return None
         folder = self.settings.home / "outside"
-        bank, chain = PaperBank(folder / "bank.json", rail="wire"), PaperChain(folder / "chain.json")
+        bank, chain = PaperBank(folder / "bank.json", now=clock.now, rail="wire"), PaperChain(folder / "chain.json")
         calls = Calls(chain, open_engine(self.settings.views, "views"), OPERATOR)
         return Outside(bank, "wire", chain, calls, self._reveal)
 

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     outside: Literal["paper"] | None = None
     """The bank and the chain: `paper`, twins without money in files of the home; without it money's lists reach neither."""
 
+    clock: Folder | None = None
+    """A file of whole seconds by which a demonstration's clock differs from the machine's; only in a network named `dev`."""
+
     metrics_port: Port | None = None
     """Where Prometheus reads; without it nothing is served."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

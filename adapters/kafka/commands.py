@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from adapters.clock import now
 from adapters.kafka.bare import bare_consumer
 from adapters.keys import Signer
 from contracts import CONTENT_TYPE, Command, CommandRecord, partition_of, uuid7
@@ -52,7 +53,7 @@ def sign_command(
     """Encode and sign. `id` is the idempotency key: a sender that tries again gives the same one, and the same bytes."""
     command_id = id or uuid7()
     value = CommandRecord.encode(
-        command, subject=subject, source=signer.did, network=network, id=command_id, time=time or datetime.now(UTC),
+        command, subject=subject, source=signer.did, network=network, id=command_id, time=time or now(),
         expires=expires, correlationid=correlationid, causationid=causationid, streamversion=streamversion,
     )  # fmt: skip
     where = topic or f"{command.wire.context}.commands"

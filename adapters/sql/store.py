@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from adapters import clock
 from adapters.crash import crashpoint
 from adapters.sql import tables
 from adapters.sql.engine import reading
@@ -84,15 +85,15 @@ class Store:
     def clock(self) -> datetime:
         """The store's clock: the server's on PostgreSQL, so that all workers have one; the machine's on SQLite."""
         if not self._postgresql:
-            return datetime.now(UTC)
+            return clock.now()
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             return self._clock(connection)
 
     def _clock(self, connection: Connection) -> datetime:
         if not self._postgresql:
-            return datetime.now(UTC)
+            return clock.now()
         now: datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
-        return now.astimezone(UTC)
+        return now.astimezone(UTC) + clock.shift()
 
     def shard(self, context: str, partition: int) -> Shard:
         """The counter row, made when it is missing."""

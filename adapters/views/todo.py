@@ -10,12 +10,13 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
+from adapters.clock import now as machine_clock
 from adapters.crash import crashpoint
 from adapters.kafka.commands import Answer
 from adapters.sql import reading
@@ -98,7 +99,7 @@ class TodoRunner:
     def __init__(self, engine: Engine, listing: Listing, send: Send, clock: Callable[[], datetime] | None = None) -> None:
         self.name = listing.name
         self._engine, self._list, self._send = engine, listing, send
-        self._clock = clock or (lambda: datetime.now(UTC))
+        self._clock = clock or machine_clock
         self._in_thread = OneThread(listing.name)
         self._sent: dict[str, tuple[str, datetime]] = {}
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
