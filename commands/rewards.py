@@ -47,9 +47,9 @@ class Rewards(Service):
         match command:
             case SplitFee(model=model):
                 owner = self.read(Model, model_stream(model)).owner if model else None
-                self.load(FeeStream).split(command, owner)
+                self.load(FeeStream).split(command, now, owner)
             case TakeFee():
-                self.load(FeeStream).take(command)
+                self.load(FeeStream).take(command, now)
             case DeclareGenesis():
                 self.load(Emission).declare_genesis(command)
             case OpenYear():

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import assert_never
 
 from contracts import Amount
@@ -20,8 +21,12 @@ from contracts.rewards import (
     fee_stream,
 )
 from domain import Aggregate, Refused
+from domain.rewards.epochs import epoch_at
 
 FeeEvent = FeeSplit | FeeTaken
+
+KNOWN_EPOCHS = 32
+"""Days for which a stream knows its receipts. What is captured late is a break after one day."""
 
 
 class ReceiptAlreadySplit(Refused):
@@ -34,6 +39,10 @@ class AlreadyTaken(Refused):
 
 class WrongProtocolFee(Refused):
     """The protocol fee is one per cent of the price, rounded up, and nothing where a bundle has paid it (white paper 9.7)."""
+
+
+class EpochNotOpen(Refused):
+    """A fee belongs to a day that has begun, and is divided within 32 days: so long a stream knows its receipts."""
 
 
 class NotOfThisStream(Refused):
@@ -54,23 +63,33 @@ def fee_inside(bundle: int) -> int:
     return bundle - bundle * 100 // (100 + PROTOCOL_FEE_PERCENT)
 
 
+@dataclass(slots=True)
+class Said:
+    """What a receipt or reference was, so that it is known again."""
+
+    digest: str
+    owner: Payee | None = None
+
+
 @dataclass
 class FeeStream(Aggregate[FeeEvent]):
     """The fees of one kind that one payee earned in one asset."""
 
     left: Left = field(default_factory=Left)
-    said: dict[str, str] = field(default_factory=dict)
-    """Of each receipt or reference a digest of what was said."""
-    owners: dict[str, Payee] = field(default_factory=dict)
+    said: dict[int, dict[str, Said]] = field(default_factory=dict)
+    """Of each epoch, by receipt or reference, what was said."""
 
-    def split(self, command: SplitFee, registered: Payee | None = None, split: Split | None = None) -> None:
-        """`registered` is the model's owner, where one is. Raises ReceiptAlreadySplit, WrongProtocolFee and others."""
+    def split(self, command: SplitFee, now: datetime, registered: Payee | None = None, split: Split | None = None) -> None:
+        """`registered` is the model's owner, where one is.
+
+        Raises NotOfThisStream, ReceiptAlreadySplit, EpochNotOpen, WrongProtocolFee, ModelNotNamed.
+        """
         self._require_own(command.kind, command.payee, command.price.asset)
-        if command.receipt in self.said:
-            recorded = self.owners.get(command.receipt)
-            if self.said[command.receipt] != _digest(command) or command.model_owner not in (None, recorded):
+        if (done := self._known(command.receipt)) is not None:
+            if done.digest != _digest(command) or command.model_owner not in (None, done.owner):
                 raise ReceiptAlreadySplit(field="receipt")
             return
+        self._require_epoch(command.epoch, now)
         price = command.price.units
         if command.protocol_fee != (0 if command.prepaid else protocol_fee(price)):
             raise WrongProtocolFee(field="protocol_fee")
@@ -78,15 +97,16 @@ class FeeStream(Aggregate[FeeEvent]):
             raise ModelNotNamed(field="model")
         self.record(self._divided(command, split or SPLITS[command.kind], command.model_owner or registered))
 
-    def take(self, command: TakeFee) -> None:
-        """Raises AlreadyTaken, NotOfThisStream."""
+    def take(self, command: TakeFee, now: datetime) -> None:
+        """Raises NotOfThisStream, AlreadyTaken, EpochNotOpen."""
         asset = command.amount.asset
         if not (self.id.startswith(f"{command.source}.") and self.id.endswith(f".{asset}")):
             raise NotOfThisStream(field="subject")
-        if command.reference in self.said:
-            if self.said[command.reference] != _digest(command):
+        if (done := self._known(command.reference)) is not None:
+            if done.digest != _digest(command):
                 raise AlreadyTaken(field="reference")
             return
+        self._require_epoch(command.epoch, now)
         burned, rest = divmod(self.left.burn + command.amount.units * BURN_PERCENT, 100)
         self.record(
             FeeTaken(
@@ -97,14 +117,28 @@ class FeeStream(Aggregate[FeeEvent]):
 
     def apply(self, event: FeeEvent) -> None:
         match event:
-            case FeeSplit(receipt=receipt, left=left, model_owner=owner):
-                self.left, self.said[receipt] = left, _digest(event)
-                if owner:
-                    self.owners[receipt] = owner
-            case FeeTaken(reference=reference, left=left):
-                self.left, self.said[reference] = left, _digest(event)
+            case FeeSplit(receipt=receipt, left=left, epoch=epoch, model_owner=owner):
+                self.left = left
+                self._remember(epoch, receipt, Said(_digest(event), owner))
+            case FeeTaken(reference=reference, left=left, epoch=epoch):
+                self.left = left
+                self._remember(epoch, reference, Said(_digest(event)))
             case _:
                 assert_never(event)
+
+    def _remember(self, epoch: int, name: str, said: Said) -> None:
+        self.said.setdefault(epoch, {})[name] = said
+        oldest = max(self.said) - KNOWN_EPOCHS
+        for old in [known for known in self.said if known <= oldest]:
+            del self.said[old]
+
+    def _known(self, name: str) -> Said | None:
+        return next((said[name] for said in self.said.values() if name in said), None)
+
+    def _require_epoch(self, epoch: int, now: datetime) -> None:
+        newest = max(self.said, default=epoch)
+        if epoch > epoch_at(now) or epoch <= newest - KNOWN_EPOCHS:
+            raise EpochNotOpen(field="epoch")
 
     def _divided(self, command: SplitFee, split: Split, owner: Payee | None) -> FeeSplit:
         price, asset, left = command.price.units, command.price.asset, self.left

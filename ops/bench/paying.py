@@ -34,6 +34,7 @@ PAYEES = 100
 """Over which the splits are spread."""
 ROUNDS = 5
 EPOCH = 20_800
+NOW = begin_of(EPOCH)
 POOL = 54_794_520
 EPOCH_SECONDS_GOAL = 60
 DEVICE = Did("did:key:z6Mk" + 44 * "1")
@@ -86,7 +87,7 @@ def _divide(fees: Sequence[tuple[str, SplitFee]]) -> None:
     for name, command in fees:
         if name not in streams:
             streams[name] = FeeStream(name)
-        streams[name].split(command)
+        streams[name].split(command, NOW)
 
 
 def _bare(fees: Sequence[tuple[str, SplitFee]]) -> None:

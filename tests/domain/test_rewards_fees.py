@@ -9,8 +9,11 @@ from contracts import Amount, decimals_of, sums
 from contracts.providers import ModelId
 from contracts.rewards import FeeSplit, FeeTaken, Payee, Reference, Split, SplitFee, TakeFee, fee_stream
 from domain.rewards import FeeStream
+from domain.rewards.epochs import begin_of
 from domain.rewards.fees import (
+    KNOWN_EPOCHS,
     AlreadyTaken,
+    EpochNotOpen,
     ModelNotNamed,
     NotOfThisStream,
     ReceiptAlreadySplit,
@@ -23,6 +26,7 @@ from tests.domain.given import did, given, refused, then
 PAYEE = Payee("0x" + 40 * "a")
 OWNER = Payee("0x" + 40 * "b")
 MODEL = ModelId("llama-3.1-8b")
+NOW = begin_of(20_000)
 STREAM = fee_stream("inference", PAYEE, "SPACE")
 
 
@@ -39,7 +43,7 @@ def asked(commands: Sequence[SplitFee], stream: str = STREAM) -> list[FeeSplit]:
     """What a fresh stream records of these."""
     fees = FeeStream(stream)
     for command in commands:
-        fees.split(command)
+        fees.split(command, NOW)
     return [event for event in fees.pending if isinstance(event, FeeSplit)]
 
 
@@ -82,26 +86,50 @@ def test_fees_of_466_and_4_units_give_the_treasury_46_and_1_and_nobody_a_negativ
 def test_the_same_receipt_twice_splits_once() -> None:
     fees = FeeStream(STREAM)
 
-    then(fees, lambda: fees.split(a_fee(100)), *asked([a_fee(100)]))
+    then(fees, lambda: fees.split(a_fee(100), NOW), *asked([a_fee(100)]))
 
 
 @pytest.mark.parametrize("change", [{"price": Amount.of("SPACE", 200)}, {"epoch": 1}, {"model_owner": PAYEE}])
 def test_the_same_receipt_with_other_fields_is_refused(change: dict[str, Any]) -> None:
     fees = given(FeeStream, STREAM, *asked([a_fee(100)]))
 
-    refused(fees, lambda: fees.split(a_fee(100, **change)), ReceiptAlreadySplit)
+    refused(fees, lambda: fees.split(a_fee(100, **change), NOW), ReceiptAlreadySplit)
 
 
 def test_a_repeated_receipt_may_name_no_owner_where_one_was_registered() -> None:
     """The command is the same; what was registered in between is not the sender's."""
     command, fees = a_fee(100, model_owner=None), FeeStream(STREAM)
 
-    fees.split(command, OWNER)
-    fees.split(command, None)
+    fees.split(command, NOW, OWNER)
+    fees.split(command, NOW, None)
 
     [event] = fees.pending
     assert isinstance(event, FeeSplit)
     assert event.model_owner == OWNER
+
+
+def test_a_receipt_is_known_for_32_days_and_refused_after_them() -> None:
+    """A stream does not remember every receipt for ever, so it takes none that it might have forgotten."""
+    fees = FeeStream(STREAM)
+    for epoch in range(20_000, 20_000 + KNOWN_EPOCHS):
+        fees.split(a_fee(100, f"r{epoch}", epoch=epoch), begin_of(epoch))
+    before, later = len(fees.pending), begin_of(20_000 + KNOWN_EPOCHS)
+
+    fees.split(a_fee(100, "r20000", epoch=20_000), later)
+    assert len(fees.pending) == before
+    fees.split(a_fee(100, "r1", epoch=20_000 + KNOWN_EPOCHS), later)
+
+    refused(fees, lambda: fees.split(a_fee(100, "r20000", epoch=20_000), later), EpochNotOpen)
+    fees.split(a_fee(100, "late", epoch=20_001), later)
+    assert min(fees.said) == 20_001
+
+
+def test_a_fee_of_a_day_that_has_not_begun_is_refused() -> None:
+    """It would make the stream forget the days before."""
+    fees = FeeStream(STREAM)
+
+    refused(fees, lambda: fees.split(a_fee(100, epoch=20_001), NOW), EpochNotOpen)
+    fees.split(a_fee(100, epoch=20_001), begin_of(20_001))
 
 
 def test_a_price_of_one_unit_costs_two() -> None:
@@ -120,15 +148,15 @@ def test_the_protocol_fee_is_rounded_up_and_a_bundle_holds_it() -> None:
 def test_another_protocol_fee_is_refused(wrong: int) -> None:
     fees = FeeStream(STREAM)
 
-    refused(fees, lambda: fees.split(a_fee(101, protocol_fee=wrong)), WrongProtocolFee)
+    refused(fees, lambda: fees.split(a_fee(101, protocol_fee=wrong), NOW), WrongProtocolFee)
 
 
 def test_a_receipt_from_a_bundle_carries_no_protocol_fee() -> None:
     """It was paid inside the bundle."""
     fees = FeeStream(STREAM)
 
-    refused(fees, lambda: fees.split(a_fee(100, prepaid=True, protocol_fee=1)), WrongProtocolFee)
-    fees.split(a_fee(100, prepaid=True))
+    refused(fees, lambda: fees.split(a_fee(100, prepaid=True, protocol_fee=1), NOW), WrongProtocolFee)
+    fees.split(a_fee(100, prepaid=True), NOW)
 
     [event] = fees.pending
     assert isinstance(event, FeeSplit)
@@ -162,7 +190,7 @@ def test_storage_pays_the_disk_the_model_owners_share() -> None:
 def test_an_inference_without_a_model_is_refused() -> None:
     fees = FeeStream(STREAM)
 
-    refused(fees, lambda: fees.split(a_fee(100, model=None)), ModelNotNamed)
+    refused(fees, lambda: fees.split(a_fee(100, model=None), NOW), ModelNotNamed)
 
 
 @pytest.mark.parametrize("change", [{"payee": OWNER}, {"kind": "storage"}, {"price": Amount.of("USD.s", 100)}])
@@ -170,7 +198,7 @@ def test_a_fee_goes_to_the_stream_of_its_kind_payee_and_asset(change: dict[str, 
     """Remainders of two payees never meet."""
     fees = FeeStream(STREAM)
 
-    refused(fees, lambda: fees.split(a_fee(100, **change)), NotOfThisStream)
+    refused(fees, lambda: fees.split(a_fee(100, **change), NOW), NotOfThisStream)
 
 
 def test_a_change_of_the_split_applies_to_receipts_decided_after_it_and_not_to_open_ones() -> None:
@@ -178,9 +206,9 @@ def test_a_change_of_the_split_applies_to_receipts_decided_after_it_and_not_to_o
     fees = given(FeeStream, STREAM, *asked([a_fee(9, "r1", prepaid=True)]))
     changed = Split(provider=50, model=20, oracles=10, treasury=20)
 
-    fees.split(a_fee(9, "r1", prepaid=True), None, changed)
+    fees.split(a_fee(9, "r1", prepaid=True), NOW, None, changed)
     assert fees.pending == []
-    fees.split(a_fee(9, "r2", prepaid=True), None, changed)
+    fees.split(a_fee(9, "r2", prepaid=True), NOW, None, changed)
 
     [event] = fees.pending
     assert isinstance(event, FeeSplit)
@@ -195,12 +223,12 @@ def test_a_taken_fee_is_burned_and_kept_and_its_remainder_carried() -> None:
     fees = FeeStream(stream)
     command = TakeFee(amount=Amount.of("SPACE", 4), source="vault", reference=Reference("v1"), epoch=1)
 
-    fees.take(command)
-    fees.take(command)
-    fees.take(command.model_copy(update={"reference": Reference("v2")}))
+    fees.take(command, NOW)
+    fees.take(command, NOW)
+    fees.take(command.model_copy(update={"reference": Reference("v2")}), NOW)
 
     taken = [event for event in fees.pending if isinstance(event, FeeTaken)]
     assert [(event.burn, event.kept) for event in taken] == [(0, 4), (1, 3)]
     assert all(sums(event.legs(stream)) == {"SPACE": 0} for event in taken)
-    refused(fees, lambda: fees.take(command.model_copy(update={"epoch": 2})), AlreadyTaken)
-    refused(fees, lambda: fees.take(command.model_copy(update={"source": "bundle"})), NotOfThisStream)
+    refused(fees, lambda: fees.take(command.model_copy(update={"epoch": 2}), NOW), AlreadyTaken)
+    refused(fees, lambda: fees.take(command.model_copy(update={"source": "bundle"}), NOW), NotOfThisStream)

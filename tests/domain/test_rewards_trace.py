@@ -9,10 +9,12 @@ from contracts import Amount
 from contracts.providers import ModelId
 from contracts.rewards import FeeSplit, Payee, Reference, SplitFee, fee_stream
 from domain.rewards import FeeStream
+from domain.rewards.epochs import begin_of
 from ops.demo.trace import AZURE_TRACE, arrivals
 from tests.domain.given import did
 
 PAYEE, OWNER = Payee("0x" + 40 * "a"), Payee("0x" + 40 * "b")
+NOW = begin_of(1)
 CLASSES = ("provider_share", "model_share", "oracle_share", "treasury_share", "burn", "buyback", "kept")
 USD_PER_TOKEN = (199_999_999_999, 300_000_000_001)
 """Units of USD.s, 18 decimals: twenty and thirty cents a million, as far from round as a price can be."""
@@ -34,13 +36,12 @@ def totals(found: Sequence[int], asset: str, prepaid: bool) -> dict[str, int]:
     """What every class has got of these, a receipt each."""
     fees = FeeStream(fee_stream("inference", PAYEE, asset))
     for n, price in enumerate(found):
-        fees.split(
-            SplitFee(
-                kind="inference", receipt=Reference(f"r{n}"), price=Amount.of(asset, price),
-                protocol_fee=0 if prepaid else -(-price // 100), payee=PAYEE, provider=did("alice"), model=ModelId("m"),
-                model_owner=OWNER, prepaid=prepaid, epoch=1,
-            )
+        command = SplitFee(
+            kind="inference", receipt=Reference(f"r{n}"), price=Amount.of(asset, price),
+            protocol_fee=0 if prepaid else -(-price // 100), payee=PAYEE, provider=did("alice"), model=ModelId("m"),
+            model_owner=OWNER, prepaid=prepaid, epoch=1,
         )  # fmt: skip
+        fees.split(command, NOW)
     splits = [event for event in fees.pending if isinstance(event, FeeSplit)]
     sums = {name: sum(getattr(event, name) for event in splits) for name in CLASSES}
     return {**sums, "rounding": splits[-1].rounding}

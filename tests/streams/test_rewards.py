@@ -27,6 +27,7 @@ from contracts.rewards import (
     GrantId,
     MintEpoch,
     OracleReports,
+    Payee,
     ReachMilestone,
     RecordClaim,
     RegisterOwner,
@@ -39,8 +40,9 @@ from contracts.rewards import (
     grant_stream,
     model_stream,
 )
+from contracts.treasury import AccountId, HoldId
 from domain import Refused
-from domain.rewards.claims import proves
+from domain.rewards.claims import NATIVE_TOKEN, proves
 from domain.rewards.epochs import begin_of
 from projections.rewards import buckets_at, claim_of, epoch_of, grants_at, rewards, supply_at
 from projections.rewards import tables as t
@@ -48,7 +50,7 @@ from projections.rewards.due import waiting_epochs
 from streams import Desk as Looking
 from streams import Intent, Task
 from streams.rewards.day import Day
-from streams.rewards.receipts import split_when_receipt_settles
+from streams.rewards.receipts import ClaimLog, claim_on_the_chain, split_when_receipt_settles
 from streams.rewards.results import DayOfStake, Slots, of_oracle, of_wallet
 from streams.rewards.schedules import burn_what_was_set_aside, lapse_ownerless_shares, release_by_schedule
 from tests.commands.test_rewards import (
@@ -249,6 +251,7 @@ def test_after_each_night_all_that_was_received_is_payable_burned_kept_or_carrie
     """Odd prices over five days, one of them skipped; the oracles' seventh is carried from day to day."""
     received = 0
     for epoch in range(N, N + 5):
+        network.desk.now = begin_of(epoch) + timedelta(hours=1)
         for n in range(3):
             command = fee(epoch * 10 + n, 1_000_003 + 7 * epoch + n, epoch=epoch)
             received += command.price.units + command.protocol_fee
@@ -475,6 +478,7 @@ def test_an_owner_registered_in_time_is_paid_from_the_escrow(network: Network) -
 
 def test_claims_between_nights_leave_what_was_not_claimed(network: Network) -> None:
     for epoch in range(N, N + 3):
+        network.desk.now = begin_of(epoch) + timedelta(hours=1)
         network.desk.ask(fee(epoch, epoch=epoch), FEES)
         network.night_of(epoch)
         with reading(network.engine) as connection:
@@ -508,7 +512,8 @@ def test_a_day_of_a_stake_has_the_terms_of_its_tier_and_uptime(
 
 def settled(**changes: Any) -> ReceiptSettled:
     fields: dict[str, Any] = {
-        "provider": did("alice"), "payee": Address("0x" + "aB" * 20), "model": MODEL, "model_owner": Address("0x" + "Cd" * 20),
+        "account": AccountId("alice"), "hold": HoldId("h1"), "provider": did("alice"),
+        "payee": Address("0x" + "aB" * 20), "model": MODEL, "model_owner": Address("0x" + "Cd" * 20),
         "asset": "USD.s", "price": 12_345, "protocol_fee": 124, "prepaid": False, "epoch": N, "prompt_tokens": 1,
         "completion_tokens": 1, "prompt_price": 1, "completion_price": 1, "model_digest": digest("weights"),
     }  # fmt: skip
@@ -533,6 +538,29 @@ def test_a_settled_receipt_is_split_in_its_payees_stream() -> None:
     assert command.model_owner == "0x" + "cd" * 20
     events = Desk().ask(command, intent.subject)
     assert [type(event).__name__ for event in events] == ["FeeSplit"]
+
+
+@pytest.mark.parametrize("change", [{"account": None, "hold": None}, {"hold": None}, {"price": 0, "protocol_fee": 0}])
+def test_a_receipt_for_which_no_money_moves_is_not_split(change: Any) -> None:
+    """Nothing is paid that was not first received."""
+    assert list(split_when_receipt_settles(settled(**change), Named())) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("token", "asset"), [(NATIVE_TOKEN, "SPACE"), (Address("0x" + "Ee" * 20), "USD.s")])
+def test_a_log_of_the_contract_becomes_a_claim_of_its_asset(token: str, asset: str) -> None:
+    log = ClaimLog(Address("0x" + "aB" * 20), Address(token), 60, ChainHash("0x" + 64 * "c"), 3)
+
+    intent = claim_on_the_chain(log, {"USD.s": Payee("0x" + "ee" * 20)})
+
+    assert intent is not None
+    assert intent.subject == earner_stream("0x" + "ab" * 20, asset)
+    assert intent.command == RecordClaim(amount=Amount.of(asset, 60), transaction=ChainHash("0x" + 64 * "c"), log=3)
+
+
+def test_a_log_of_a_token_that_is_no_asset_of_ours_is_passed_over() -> None:
+    log = ClaimLog(Address("0x" + "aB" * 20), Address("0x" + "12" * 20), 60, ChainHash("0x" + 64 * "c"), 3)
+
+    assert claim_on_the_chain(log, {}) is None
 
 
 def test_a_receipt_without_an_owner_names_none_and_other_events_split_nothing() -> None:
