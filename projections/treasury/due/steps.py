@@ -11,6 +11,11 @@ from contracts import Amount, instant
 from contracts.treasury import bank_of, coin_of
 from projections.treasury import tables
 
+STEPPING = ("requested", "escrowed", "under_review", "approved", "funded", "returned")
+"""Withdrawals that take another step; one that is submitted waits for the bank."""
+ENDED = ("rejected", "cancelled")
+NOT_PAID = (*STEPPING, *ENDED, "submitted")
+
 
 @dataclass(frozen=True, slots=True)
 class CoinTurn:
@@ -138,11 +143,13 @@ def _unbacked(coin: str, connection: Connection) -> Iterator[DepositDue]:
 
 def _unpaid(coin: str, connection: Connection) -> Iterator[int]:
     burnt, table, again = tables.burns, tables.withdrawals, tables.backings
-    joined = burnt.join(table, table.c.withdrawal == burnt.c.withdrawal).outerjoin(
-        again, and_(again.c.coin == burnt.c.coin, again.c.reference == literal("return:") + burnt.c.withdrawal)
+    joined = table.join(burnt, and_(burnt.c.coin == table.c.coin, burnt.c.withdrawal == table.c.withdrawal)).outerjoin(
+        again, and_(again.c.coin == table.c.coin, again.c.reference == literal("return:") + table.c.withdrawal)
     )
-    open_ = select(burnt.c.payout).select_from(joined).where(burnt.c.coin == coin, table.c.state != "paid")
-    yield from connection.execute(open_.where(again.c.reference.is_(None))).scalars()
+    unpaid = select(table.c.coin, burnt.c.payout).select_from(joined).where(table.c.state.in_(NOT_PAID))
+    # The coin is chosen here: named in SQL, it would be looked for among all burns there ever were.
+    rows = connection.execute(unpaid.where(again.c.reference.is_(None)))
+    yield from (row.payout for row in rows if row.coin == coin)
 
 
 def coin_turns(connection: Connection) -> dict[str, CoinTurn]:
@@ -162,7 +169,9 @@ def deposits_under_way(connection: Connection) -> list[DepositDue]:
     open_backing = and_(tables.backings.c.reference.is_not(None), tables.backings.c.written_down == 0)
     minted = tables.mints.c.state.in_(("in_flight", "confirmed"))
     ended = and_(table.c.state == "closed", open_backing, or_(tables.mints.c.state.is_(None), ~minted))
-    statement = _with_minting(table, coin, table.c.deposit).where(or_(table.c.state == "settled", ended))
+    # Said apart from the rest, so that the index of states leaves out the many that are issued.
+    few = table.c.state.in_(("settled", "closed"))
+    statement = _with_minting(table, coin, table.c.deposit).where(few, or_(table.c.state == "settled", ended))
     return [
         DepositDue(
             row.deposit, row.state, coin_of(row.asset), row.left, row.asset, row.owner, row.to, row.disputes_open,
@@ -229,15 +238,15 @@ def withdrawals_under_way(connection: Connection) -> list[WithdrawalDue]:
     there = and_(other.c.account == table.c.account, other.c.destination_digest == table.c.destination_digest)
     first = select(func.min(other.c.requested)).where(there).scalar_subquery()
     back = select(func.count()).where(there, other.c.withdrawal != table.c.withdrawal, other.c.returned.is_not(None))
-    under_way = table.c.state.in_(("requested", "escrowed", "under_review", "approved", "funded", "returned"))
-    counted = and_(table.c.state.in_(("rejected", "cancelled")), flow.c.withdrawal.is_not(None))
+    under_way = table.c.state.not_in(ENDED)
+    counted = and_(table.c.state.in_(ENDED), flow.c.withdrawal.is_not(None))
     statement = (
         select(
             table, flow.c.at.label("reserved"), burnt.c.transaction.label("burn"), burnt.c.at.label("burned"),
             first.label("destination_since"), back.scalar_subquery().label("came_back"),
         )
         .select_from(joined)
-        .where(or_(under_way, counted))
+        .where(table.c.state.in_((*STEPPING, *ENDED)), or_(under_way, counted))
     )  # fmt: skip
     return [
         WithdrawalDue(
