@@ -3,6 +3,7 @@
 It knows nothing of aggregates: reserves, supply, limits and balances are sums over that list.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pydantic import TypeAdapter
 
 from contracts import Label
 from contracts.treasury import (
@@ -65,6 +67,18 @@ def accepted(ask: Callable[[], Any]) -> bool:
     except Refused:
         return False
     return True
+
+
+def kept_is_what_is_read_again(desk: Desk) -> None:
+    """From its snapshot, and from its events: an aggregate forgets nothing and adds nothing."""
+    for stream, aggregate in desk.paper.kept.items():
+        form: TypeAdapter[Any] = TypeAdapter(type(aggregate))
+        assert form.validate_json(form.dump_json(aggregate)) == aggregate
+        again = type(aggregate)(stream)
+        for of, event in desk.history:
+            if of == stream:
+                again.replay(type(event).read(json.loads(event.json_bytes())))
+        assert again == aggregate
 
 
 class Money(RuleBasedStateMachine):
@@ -442,6 +456,9 @@ class Money(RuleBasedStateMachine):
             assert event.reviewed or event.usd_cents <= 50_000
             assert event.reviewed or event.window_usd_cents <= 500_000
 
+    def teardown(self) -> None:
+        kept_is_what_is_read_again(self.desk)
+
     def events(self, *names: str) -> list[Any]:
         return [(stream, event) for stream, event in self.desk.history if type(event).__name__ in names]
 
@@ -553,6 +570,9 @@ class Prepaid(RuleBasedStateMachine):
                 returned = event.amount.units + event.returned.units
                 assert returned == self.holds[event.hold][0] * CENT
         assert not closed or max(closed.values()) == 1
+
+    def teardown(self) -> None:
+        kept_is_what_is_read_again(self.desk)
 
 
 TestPrepaid = Prepaid.TestCase

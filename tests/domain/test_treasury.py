@@ -185,6 +185,7 @@ def test_reserves_are_what_was_attested_and_what_has_moved_since() -> None:
     coin = a_coin(0)
     coin.receive_backing(ReceiveBacking(amount=usd(500), reference=Reference("before"), origin="deposit"), NOW)
     coin.attest(attest(100_000, owed=3_000, as_of=NOW), NOW)
+    assert coin.pending[-1] == ReservesAttested(**dict(attest(100_000, owed=3_000, as_of=NOW)), **after(0, 97_000))
 
     later = NOW + timedelta(minutes=1)
     received = ReceiveBacking(amount=usd(2_000), reference=Reference("after"), origin="deposit")
