@@ -7,6 +7,7 @@ from streams import Process, Stream, World
 from streams.rewards.day import Day
 from streams.rewards.receipts import split_when_receipt_settles
 from streams.rewards.schedules import todos
+from streams.rewards.sweeping import todo as sweeping
 
 
 def streams(world: World) -> Iterator[Stream]:
@@ -15,3 +16,4 @@ def streams(world: World) -> Iterator[Stream]:
     yield Process("split_when_receipt_settles", ("inference",), split_when_receipt_settles)
     yield Day().todo()
     yield from todos()
+    yield sweeping()
