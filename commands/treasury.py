@@ -67,7 +67,7 @@ from contracts.treasury import (
     stablecoin_stream,
     withdrawal_stream,
 )
-from domain.treasury import NotApproved, NotIssuable
+from domain.treasury import AlreadyIssued, NotApproved, NotIssuable
 from domain.treasury.accounts import Account
 from domain.treasury.adjustment import Adjustment
 from domain.treasury.deposits import Deposit
@@ -150,7 +150,9 @@ class Treasury(Service):
                 if coin.backing_of(reference) is None:
                     self._require_source(reference, origin, amount)
                 coin.receive_backing(command, now)
-            case WriteDownBacking():
+            case WriteDownBacking(reference=reference, cause=cause, amount=amount):
+                if cause == "unissued":
+                    self._require_unissued(coin, reference, amount)
                 coin.write_down(command, now)
             case Mint(reference=reference, amount=amount):
                 if reference not in coin.issues:
@@ -192,6 +194,15 @@ class Treasury(Service):
             return
         if coin.backing_of(reference) != in_bank_money(amount).units:
             raise NotIssuable(f"the money of {reference} does not back coins, or not so many", "reference")
+
+    def _require_unissued(self, coin: Stablecoin, reference: str, amount: Amount) -> None:
+        """That the deposit's money backs coins which nobody will ever have. Raises NotObserved, AlreadyIssued, NotClosed,
+        NotIssuable."""
+        if reference in coin.issues:
+            raise AlreadyIssued(f"coins for {reference} are on their way", "reference")
+        self.read(Deposit, f"treasury/deposit/{reference}").require_unissued()
+        if coin.backing_of(reference) != amount.units:
+            raise NotIssuable(f"{coin.backing_of(reference) or 0} cents were put behind coins for it", "amount")
 
     def _deposit(self, command: DepositCommand) -> None:
         deposit = self.load(Deposit)

@@ -101,6 +101,10 @@ class DepositClosed(Refused):
     """The deposit was given back, or lost."""
 
 
+class NotClosed(Refused):
+    """The deposit was neither given back nor lost: it may still become coins."""
+
+
 class AlreadyAssigned(Refused):
     """The deposit is somebody else's."""
 

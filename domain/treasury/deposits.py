@@ -33,6 +33,7 @@ from domain.treasury import (
     DepositClosed,
     ExceedsDeposit,
     NoDispute,
+    NotClosed,
     NotIssuable,
     NotMinted,
     NotObserved,
@@ -67,6 +68,8 @@ class Deposit(Aggregate[DepositEvent]):
     """What was neither kept by the rail, nor given back, nor lost."""
     gone: int = 0
     """Given back or lost."""
+    is_borne: bool = False
+    """It was lost after coins had been issued for it: the network bears that."""
 
     def observe(self, command: ObserveDeposit) -> None:
         """Raises AddressedWrongly, NotOurCurrency, ReferenceUsed."""
@@ -161,6 +164,14 @@ class Deposit(Aggregate[DepositEvent]):
         if amount.units != self.issuable or amount.asset != self._require_observed().amount.asset:
             raise NotIssuable(f"{self.id} may back {self.issuable} units, not {amount.units}", "amount")
 
+    def require_unissued(self) -> None:
+        """That no coins will come of it, and nobody else bears its loss. Raises NotObserved, AlreadyIssued, NotClosed."""
+        self._require_observed()
+        if self.issued is not None or self.is_borne:
+            raise AlreadyIssued
+        if self.left > 0:
+            raise NotClosed(f"{self.left} units are left")
+
     @property
     def issuable(self) -> int:
         """How much coins may be issued for: nothing while it is unassigned, not booked, in dispute or issued."""
@@ -202,8 +213,9 @@ class Deposit(Aggregate[DepositEvent]):
                 self.disputes[dispute] = Dispute(amount.units)
             case DepositDefended(dispute=dispute):
                 self.disputes[dispute].state = "won"
-            case DepositLost(dispute=dispute, amount=amount):
+            case DepositLost(dispute=dispute, amount=amount, issued=issued):
                 self.disputes[dispute].state = "lost"
+                self.is_borne = self.is_borne or issued
                 self.left, self.gone = self.left - amount.units, self.gone + amount.units
             case _:
                 assert_never(event)

@@ -67,7 +67,9 @@ from domain.treasury import (
     AccountFrozen,
     AlreadyIssued,
     NotApproved,
+    NotClosed,
     NotIssuable,
+    NotObserved,
     NotReserved,
     NotReturned,
     NotUnderReview,
@@ -268,6 +270,33 @@ def test_what_is_on_its_way_to_become_coins_is_not_refunded_and_what_failed_is(d
     desk.ask(WriteDownBacking(amount=usd(5_000), reference=Reference(reference), cause="unissued"), COIN)
 
     assert not any(desk.books.values())
+
+
+def test_what_backs_coins_that_may_still_come_is_not_written_down_as_unissued(desk: Desk) -> None:
+    reference, stream = desk.deposit("ch_1", 5_000), deposit_stream("stripe", "ch_1")
+    desk.back(reference, 5_000)
+
+    def write(cents: int, name: str = reference) -> None:
+        desk.ask(WriteDownBacking(amount=usd(cents), reference=Reference(name), cause="unissued"), COIN)
+
+    for name, refusal in ((reference, NotClosed), ("stripe.ch_2", NotObserved)):
+        with pytest.raises(refusal):
+            write(5_000, name)
+    desk.mint(reference, 5_000)
+    with pytest.raises(AlreadyIssued):
+        write(5_000)
+    desk.ask(DisputeDeposit(dispute=BankReference("dp_1"), amount=usd(5_000)), stream)
+    desk.ask(CloseDispute(dispute=BankReference("dp_1"), outcome="lost"), stream)
+    desk.ask(FailMint(reference=Reference(reference), transaction=tx("t"), cause=Label("reverted")), COIN)
+    with pytest.raises(AlreadyIssued):
+        write(5_000)
+
+    other, refund = desk.deposit("ch_3", 5_000), RefundDeposit(amount=usd(5_000), reference=Reference("re_1"))
+    desk.back(other, 5_000)
+    desk.ask(refund, deposit_stream("stripe", "ch_3"))
+    with pytest.raises(NotIssuable):
+        write(4_999, other)
+    write(5_000, other)
 
 
 def test_a_chargeback_after_the_mint_shows_as_a_deficit_and_never_as_a_negative_reserve(desk: Desk) -> None:

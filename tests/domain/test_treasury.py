@@ -303,6 +303,7 @@ def test_a_failed_mint_frees_its_reference_and_a_confirmed_one_never_does() -> N
 
     failed = MintFailed(**dict(fail()), amount=coins(60 * CENT), **after(0, 100))
     then(coin, lambda: coin.fail_mint(fail()), failed)
+    assert coin.in_flight == 0
     coin.mint(mint(100 * CENT), minter=MINTER, now=NOW)
     coin.confirm_mint(confirm(transaction="again"))
 
@@ -320,6 +321,7 @@ def test_a_mint_transaction_replaced_under_its_nonce_is_confirmed_under_the_new_
     refused(coin, lambda: coin.confirm_mint(confirm(transaction="old")), NotMinted)
     new = confirm(transaction="new")
     then(coin, lambda: coin.confirm_mint(new), MintConfirmed(**dict(new), amount=coins(60 * CENT)))
+    assert coin.in_flight == 0
     refused(coin, lambda: coin.confirm_mint(confirm(transaction="other")), AlreadyConfirmed)
 
 

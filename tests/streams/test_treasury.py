@@ -531,6 +531,20 @@ def test_a_chargeback_before_the_mint_takes_back_what_backed_it(network: Network
     assert network.view(balance_of, "alice", "USD.s") is None
 
 
+def test_a_chargeback_while_the_mint_is_in_flight_is_written_down_once_even_if_the_mint_then_fails(network: Network) -> None:
+    network.desk.deposit("ch_1", 5_000)
+    network.work()
+    stream, dispute = deposit_stream("stripe", "ch_1"), BankReference("dp_1")
+    network.ask(DisputeDeposit(dispute=dispute, amount=usd(5_000)), stream)
+    network.ask(CloseDispute(dispute=dispute, outcome="lost"), stream)
+    network.work()
+    network.chain_mints(fails=True)
+
+    assert network.done.count("WriteDownBacking") == 1
+    assert network.done.count("Mint") == 1
+    assert not any(network.desk.books.values())
+
+
 def open_account(network: Network) -> str:
     account = account_stream("alice", "USD.s")
     network.ask(OpenAccount(owner=AccountId("alice"), asset=coins(1).asset), account)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal, or_, select
+from sqlalchemy import Connection, and_, case, exists, func, literal, or_, select
 
 from contracts import Amount, instant
 from contracts.treasury import bank_of, coin_of
@@ -168,7 +168,10 @@ def deposits_under_way(connection: Connection) -> list[DepositDue]:
     table, coin = tables.deposits, _coin_name(tables.deposits.c.asset)
     open_backing = and_(tables.backings.c.reference.is_not(None), tables.backings.c.written_down == 0)
     minted = tables.mints.c.state.in_(("in_flight", "confirmed"))
-    ended = and_(table.c.state == "closed", open_backing, or_(tables.mints.c.state.is_(None), ~minted))
+    lost = tables.disputes
+    borne = exists().where(lost.c.deposit == table.c.deposit, lost.c.state == "lost", lost.c.issued)
+    unminted = or_(tables.mints.c.state.is_(None), ~minted)
+    ended = and_(table.c.state == "closed", open_backing, unminted, ~borne)
     # Said apart from the rest, so that the index of states leaves out the many that are issued.
     few = table.c.state.in_(("settled", "closed"))
     statement = _with_minting(table, coin, table.c.deposit).where(few, or_(table.c.state == "settled", ended))
