@@ -20,7 +20,7 @@ from adapters.tlog.notes import NoteInvalid
 from adapters.tlog.tiles import TilesInconsistent
 from commands import service_class
 from contracts import Event, instant, parse_event, read_event
-from ops.auditor import LAST_SIGNED, log_key, writer_signed
+from ops.auditor import LAST_SIGNED, audit_topics, log_key, writer_signed
 from ops.compose import Deployment
 from ops.worker.authority import changed
 
@@ -47,7 +47,8 @@ async def compare_sources(deployment: Deployment, engine: Engine) -> AsyncIterat
             yield finding
     finally:
         store.dispose()
-    async for finding in compare_topics(engine, deployment.settings.kafka_client_options(), verify):
+    client, topics = deployment.settings.kafka_client_options(), audit_topics(deployment)
+    async for finding in compare_topics(engine, client, verify, topics):
         yield finding
 
 
@@ -94,11 +95,13 @@ def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> I
 
     The events are the log's; those that the log does not hold yet are the store's, as of the moment of the table.
     """
-    said, upto = _folded(deployment, engine)
+    logged = _logged(engine)
+    upto = {event.shard: event.sequence + 1 for event in logged}
     with reading(store) as connection:
         found = _registered(connection)
         newer = _newer(connection, upto)
-    _fold(said, newer)
+    # What changes authority draws its time under the lock of the keys that it changes: the order of time is theirs.
+    said = _folded(deployment, sorted([*logged, *newer], key=lambda event: event[:3]))
     for key in sorted(found.keys() | said.keys()):
         if key not in said:
             yield Finding("registry", key, "is registered, and no event says so")
@@ -108,16 +111,10 @@ def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> I
             yield Finding("registry", key, "may do other things, or since another event, than the events say")
 
 
-def _folded(deployment: Deployment, engine: Engine) -> tuple[dict[str, KeyAuthority], dict[str, int]]:
-    """Authority by key, and how far each shard of identity is in the log."""
-    said: dict[str, KeyAuthority] = {}
-    for n, grant in enumerate(deployment.genesis.grants()):
-        said[grant.key] = changed(said.get(grant.key), grant, "genesis", n)
+def _logged(engine: Engine) -> "list[_Said]":
     entries = (bytes(row.entry) for row in search(engine, Filter(type="identity.")))
     # The value is what follows the second line.
-    events = list(_readable(entry.split(b"\n", 2)[-1] for entry in entries))
-    _fold(said, events)
-    return said, {event.shard: event.sequence + 1 for event in events}
+    return list(_readable(entry.split(b"\n", 2)[-1] for entry in entries))
 
 
 class _Said(NamedTuple):
@@ -140,12 +137,17 @@ def _readable(values: Iterable[bytes]) -> Iterator[_Said]:
         yield said
 
 
-def _fold(said: dict[str, KeyAuthority], events: Iterable[_Said]) -> None:
+def _folded(deployment: Deployment, events: Iterable[_Said]) -> dict[str, KeyAuthority]:
+    """Authority by key."""
+    said: dict[str, KeyAuthority] = {}
+    for n, grant in enumerate(deployment.genesis.grants()):
+        said[grant.key] = changed(said.get(grant.key), grant, "genesis", n)
     service = service_class("identity").__new__(service_class("identity"))
     for moment, shard, sequence, event in events:
         for change in service.authority(event, moment):
             followed = said.get(getattr(change, "follows", None) or "")
             said[change.key] = changed(said.get(change.key), change, shard, sequence, followed)
+    return said
 
 
 def _newer(connection: Connection, upto: Mapping[str, int]) -> list[_Said]:
@@ -154,7 +156,7 @@ def _newer(connection: Connection, upto: Mapping[str, int]) -> list[_Said]:
         "select s.partition, e.sequence, e.value from events e join shards s on s.id = e.shard where s.context = 'identity'"
     )
     rows = [row for row in connection.execute(statement) if row.sequence >= upto.get(f"identity.events/{row.partition}", 0)]
-    return sorted(_readable(bytes(row.value) for row in rows), key=lambda said: said[:3])
+    return list(_readable(bytes(row.value) for row in rows))
 
 
 def _registered(connection: Connection) -> dict[str, KeyAuthority]:

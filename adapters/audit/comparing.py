@@ -4,7 +4,7 @@ What is newer than the log has yet to be read by it. So it need not be there, bu
 writer, with the next sequence, naming the hash of the record before it.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -18,7 +18,7 @@ from adapters.audit.checking import Finding, Verify
 from adapters.kafka.bare import bare_consumer
 from adapters.sql import reading
 from adapters.tlog.entries import record_entry
-from contracts import ZERO_HASH
+from contracts import ZERO_HASH, shard_name
 
 PAGE = 2_000
 
@@ -55,19 +55,39 @@ def compare_positions(engine: Engine) -> Iterator[Finding]:
         yield Finding("position", shard, f"has no position, and the log has its records to {ends[shard] - 1}")
 
 
-async def compare_topics(engine: Engine, client: Mapping[str, Any], verify: Verify) -> AsyncIterator[Finding]:
-    """Every record that the log holds, byte for byte, in its topic; also what is there twice with other bytes."""
+async def compare_topics(
+    engine: Engine, client: Mapping[str, Any], verify: Verify, topics: Collection[str] = ()
+) -> AsyncIterator[Finding]:
+    """Every record that the log holds, byte for byte, in its topic; also what is there twice with other bytes.
+
+    `topics` are those of which the log holds everything, sooner or later.
+    """
+    ends = ends_of(engine)
     async with bare_consumer(client, max_poll_records=5_000) as consumer:
-        for shard, end in ends_of(engine).items():
-            topic, _, partition = shard.rpartition("/")
-            published = await _published(consumer, TopicPartition(topic, int(partition)), end)
+        cluster = await consumer._client.fetch_all_metadata()
+        there = {shard_name(topic, n): 0 for topic in topics for n in cluster.partitions_for_topic(topic) or ()}
+        places = {shard: _place(shard) for shard in sorted(there | ends)}
+        offsets = await consumer.end_offsets([place for place in places.values() if _is_there(cluster, place)])
+        for shard, place in places.items():
+            end = ends.get(shard, 0)
+            published = await _published(consumer, place, offsets.get(place, 0), end)
             for finding in _compared("topic", shard, entries_of(engine, shard, end), published, verify):
                 yield finding
 
 
+def _place(shard: str) -> TopicPartition:
+    topic, _, partition = shard.rpartition("/")
+    return TopicPartition(topic, int(partition))
+
+
+def _is_there(cluster: Any, place: TopicPartition) -> bool:
+    return place.partition in (cluster.partitions_for_topic(place.topic) or ())
+
+
 def compare_store(engine: Engine, store: Engine, verify: Verify) -> Iterator[Finding]:
     """Every record that the log holds, byte for byte, in the event store."""
-    for shard, end in ends_of(engine).items():
+    ends = ends_of(engine)
+    for shard, end in sorted((dict.fromkeys(_stored_shards(store), 0) | ends).items()):
         yield from _compared("store", shard, entries_of(engine, shard, end), _stored(store, shard, end), verify)
 
 
@@ -133,16 +153,25 @@ def _newer(check: str, there: _Copy, last_hash: str, verify: Verify) -> Iterator
         last_hash = sha256(value).hexdigest()
 
 
-async def _published(consumer: Any, place: TopicPartition, log_end: int) -> _Copy:
+async def _published(consumer: Any, place: TopicPartition, end: int, log_end: int) -> _Copy:
+    """What stands before the offset `end`."""
     found = _Copy(f"{place.topic}/{place.partition}", log_end)
+    if not end:
+        return found
     consumer.assign([place])
-    end = (await consumer.end_offsets([place]))[place]
     await consumer.seek_to_beginning(place)
     while await consumer.position(place) < end:
         for record in (await consumer.getmany(place, timeout_ms=1_000)).get(place, []):
             signature = (dict(record.headers).get("signature") or b"").decode("ascii", "replace")
             found.add(f"{found.shard} offset {record.offset}", signature, record.value or b"")
     return found
+
+
+def _stored_shards(store: Engine) -> list[str]:
+    """Those that have events."""
+    statement = text("select context, partition from shards where id in (select distinct shard from events)")
+    with reading(store) as connection:
+        return [shard_name(f"{row.context}.events", row.partition) for row in connection.execute(statement)]
 
 
 def _stored(store: Engine, shard: str, log_end: int) -> _Copy:

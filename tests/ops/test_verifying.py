@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,22 +25,25 @@ from adapters.replay.raw import RawRecord, whole_topic
 from adapters.sql import engine_for
 from adapters.tlog.checkpoints import Checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
-from ops.auditor import LAST_SIGNED, run_auditor, writer_signed
+from contracts import ZERO_HASH
+from ops.auditor import LAST_SIGNED, audit_topics, run_auditor, writer_signed
 from ops.compose import Deployment, topics_of_deployment
 from ops.demo.run import Options, run
+from ops.genesis import make_genesis
 from ops.local import kafka as local_kafka
 from ops.settings import Settings
 from ops.verifying import compare_kept, compare_last_signed, compare_registry, verify_live
-from tests.ops.played import Played, play
+from tests.ops.played import Played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 TOPIC = "inference.events"
 DATABASES = ("audit", "store")
+REQUESTS = 150
 
 
 @dataclass
 class Network:
-    """A deployment that has worked twice; `older` is its home as it was in between."""
+    """A deployment that has worked; `older` is a backup of its home, made meanwhile."""
 
     played: Played
     older: Path
@@ -93,22 +97,50 @@ def _quietly(_done: int, _total: int) -> None: ...
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """The second time at a rate that has several heads signed."""
     folder = tmp_path_factory.mktemp("verified")
-    played = play(folder / "home", local_kafka.start(folder / "broker"), requests=80, machines=10)
-    older = shutil.copytree(folder / "home", folder / "older")
+    played = Played(folder / "home", local_kafka.start(folder / "broker"))
+    make_genesis(played.home / "genesis.json", played.home / "keys", "dev")
+    work(played, folder / "older")
+    records = asyncio.run(whole_topic(played.settings.kafka_client_options(), TOPIC))
+    yield Network(played, folder / "older", records)
+    local_kafka.stop(folder / "broker")
+
+
+def work(played: Played, older: Path) -> None:
+    """So slowly that several heads are signed; a backup is made in the middle, when the processes are busy."""
+    done = [0]
+
+    def advance(some: int) -> None:
+        before, done[0] = done[0], done[0] + some
+        if before < REQUESTS // 2 <= done[0]:
+            back_up(played.home, older)
+
+    def stage(title: str, total: int) -> Callable[[int], None]:
+        del total
+        return advance if title.startswith("Replaying") else lambda _: None
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPACEOS_HOME", str(played.home))
         patch.setenv("SPACEOS_KAFKA", played.kafka)
-        again = Options(limit=40, rate=20, providers=10)
-        asyncio.run(run(played.deployment, again, lambda title, total: lambda done: None, lambda _: None))
+        found = asyncio.run(
+            run(played.deployment, Options(limit=REQUESTS, rate=REQUESTS / 2, providers=10), stage, lambda _: None)
+        )
+    assert found.is_ok, found.document()
+
+
+def back_up(home: Path, to: Path) -> None:
+    """As it is to be done: what was signed last first, the log before what it is of."""
+    to.mkdir()
+    shutil.copytree(home / "keys", to / "keys")
+    for name in ("genesis.json", LAST_SIGNED):
+        shutil.copy(home / name, to)
+    # The head in the file is in the database a moment later.
+    time.sleep(0.2)
     for name in DATABASES:
-        with sqlite3.connect(played.home / f"{name}.db") as connection:
-            connection.execute("pragma wal_checkpoint(truncate)")
-        connection.close()
-    records = asyncio.run(whole_topic(played.settings.kafka_client_options(), TOPIC))
-    yield Network(played, older, records)
-    local_kafka.stop(folder / "broker")
+        source, target = (sqlite3.connect(folder / f"{name}.db") for folder in (home, to))
+        source.backup(target)
+        source.close()
+        target.close()
 
 
 @pytest.fixture
@@ -209,6 +241,23 @@ NOBODY = ed25519_signer(bytes(32)).did
 IMPOSTOR = NoteSigner.of("audit.localhost/dev/1", bytes(32))
 
 
+def a_first_event(connection: sqlite3.Connection) -> None:
+    """In a shard that has none. It fits but for its signature."""
+    empty = "select * from shards where id not in (select shard from events) limit 1"
+    shard = connection.execute(empty).fetchone()
+    row = dict(connection.execute(f"select * from events {EVENTS} limit 1").fetchone())
+    value = first_of(f"{shard['context']}.events/{shard['partition']}", row["value"])
+    document = orjson.loads(value)
+    _add(connection, "events", [row | {"shard": shard["id"], "stream": document["subject"], "value": value}])
+
+
+def first_of(shard: str, value: bytes) -> bytes:
+    """The record as the first of another shard, in a stream of its own."""
+    return orjson.dumps(
+        orjson.loads(value) | {"shard": shard, "sequence": "0" * 20, "prevhash": ZERO_HASH, "subject": "custody/key/x"}
+    )
+
+
 def signed_otherwise(entry: bytes) -> bytes:
     return flipped(entry, 60)
 
@@ -284,6 +333,7 @@ MATRIX: dict[str, tuple[str, str, Change]] = {
     "an event inserted at the store's end": (
         "store", "store", insert("events", f"{EVENTS} desc", lambda row: successor(row, {})),
     ),
+    "an event inserted into a shard of which the log has nothing": ("store", "store", a_first_event),
     "stored events put into another order": ("store", "store", exchange("events", ("value", "signature"), EVENTS, 4)),
     "two stored events swapped": ("store", "store", exchange("events", ("value",), EVENTS)),
     "the store's newest events cut off": ("store", "store", delete("events", f"{EVENTS} desc", 3)),
@@ -462,6 +512,15 @@ def test_what_was_done_to_a_topic_is_named(network: Network, name: str) -> None:
     assert all(finding.where.startswith(TOPIC) for finding in found)
 
 
+def test_a_topic_that_is_gone_is_named(network: Network) -> None:
+    asyncio.run(remove(network, TOPIC))
+
+    found = compared(network)
+
+    assert {finding.check for finding in found} == {"topic"}
+    assert len(found) == sum(map(len, network.records.values()))
+
+
 def test_records_that_were_published_twice_are_no_finding(network: Network) -> None:
     """A relay that starts again may repeat what it had sent."""
     publish(network, {n: [*records, *records[-4:]] for n, records in network.records.items()})
@@ -469,36 +528,52 @@ def test_records_that_were_published_twice_are_no_finding(network: Network) -> N
     assert compared(network) == []
 
 
+def test_what_was_published_where_the_log_has_nothing_is_named(network: Network) -> None:
+    record = network.records[0][0]
+    forged = replace(record, value=first_of("custody.events/2", record.value))
+    publish(network, {2: [forged]}, "custody.events")
+
+    found = compared(network)
+    publish(network, {}, "custody.events")
+
+    assert [finding.where for finding in found if finding.where.startswith("custody")] == ["custody.events/2 0"]
+
+
 def compared(network: Network) -> list[Finding]:
     found = network.played.deployment
     engine = engine_for(found.settings.audit)
     client = found.settings.kafka_client_options()
     try:
-        return asyncio.run(_all(compare_topics(engine, client, writer_signed(found))))
+        return asyncio.run(_all(compare_topics(engine, client, writer_signed(found), audit_topics(found))))
     finally:
         engine.dispose()
 
 
-def publish(network: Network, records: Records) -> None:
+def publish(network: Network, records: Records, name: str = TOPIC) -> None:
     """In a topic that is made anew."""
     client = network.played.settings.kafka_client_options()
-    [topic] = [topic for topic in topics_of_deployment(network.played.deployment) if topic.name == TOPIC]
+    [topic] = [topic for topic in topics_of_deployment(network.played.deployment) if topic.name == name]
 
     async def anew() -> None:
-        admin = AIOKafkaAdminClient(**client)
-        await admin.start()
-        try:
-            await admin.delete_topics([TOPIC])
-            while TOPIC in await admin.list_topics():  # noqa: ASYNC110  the broker tells nobody
-                await asyncio.sleep(0.02)
-        finally:
-            await admin.close()
+        await remove(network, name)
         await create_topics([topic], client)
         async with AIOKafkaProducer(**client) as producer:
             for partition, some in records.items():
                 for record in some:
                     await producer.send_and_wait(
-                        TOPIC, record.value, key=record.key, partition=partition, headers=list(record.headers)
+                        name, record.value, key=record.key, partition=partition, headers=list(record.headers)
                     )
 
     asyncio.run(anew())
+
+
+async def remove(network: Network, topic: str) -> None:
+    admin = AIOKafkaAdminClient(**network.played.settings.kafka_client_options())
+    await admin.start()
+    try:
+        if topic in await admin.list_topics():
+            await admin.delete_topics([topic])
+        while topic in await admin.list_topics():  # noqa: ASYNC110  the broker tells nobody
+            await asyncio.sleep(0.02)
+    finally:
+        await admin.close()
