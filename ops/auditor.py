@@ -127,7 +127,9 @@ async def _patrol(patrol: Patrol, alarm: "_Alarm") -> None:
     """Raises Distrusted once something does not fit: nothing more is signed until an operator has looked into it."""
     while True:
         if found := await asyncio.to_thread(patrol.turn):
-            await alarm.tampered(found)
+            # Told first: once it is distrusted the clock ends the process, and this with it.
+            alarm.tampered(found)
+            await asyncio.to_thread(patrol.distrust, found[0])
             raise Distrusted("; ".join(tampering.text for tampering in found))
         await asyncio.sleep(PATROL_SECONDS)
 
@@ -193,12 +195,11 @@ class _Alarm:
         evidence = Digest(hashlib.sha256(why.encode()).hexdigest())
         await self._send(shard, HaltShard(sequence=sequence, evidence=evidence, reason=why[:1000]))
 
-    async def tampered(self, found: Sequence[Tampering]) -> None:
-        """Also if who calls this is cancelled: the signing stops at the same moment, and the process with it."""
+    def tampered(self, found: Sequence[Tampering]) -> None:
+        """The reports are on their way; `told` waits for them."""
         for tampering in found:
             log.error("TAMPERING: %s", tampering.text)
             self._telling.add(asyncio.create_task(self._report(tampering)))
-        await asyncio.shield(asyncio.wait(self._telling))
 
     async def told(self) -> None:
         """What is on its way has arrived, or its time is over."""

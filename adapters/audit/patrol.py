@@ -1,7 +1,7 @@
 """Reading the running log back: one random entry, its proof and a random tile at a time, held against the last signed head.
 
 A look at a tile of the lowest level reads its 256 entries, so a changed entry of a log of n is found in about n / 256 looks.
-What does not fit stops the signing as a witness's refusal does: until an operator has looked into it.
+For what does not fit the signing can be stopped, as by a witness's refusal: until an operator has looked into it.
 """
 
 import re
@@ -54,7 +54,7 @@ class Tampering(NamedTuple):
 
 
 class Patrol:
-    """Looks at one log. Reads only, but for the stop that it puts to the signing. Raises SQLAlchemy's errors."""
+    """Looks at one log. Raises SQLAlchemy's errors."""
 
     def __init__(self, engine: Engine, key: NoteKey, verify: Verify, *, chance: Random | None = None) -> None:
         """`verify` says whether a record's source may write and has signed it."""
@@ -63,14 +63,19 @@ class Patrol:
         self._log, self._chance = AuditLog(engine), chance or SystemRandom()
         self._size = 0
 
-    def turn(self, posix_seconds: int | None = None) -> list[Tampering]:
-        """One look. What does not fit has stopped the signing when this returns."""
+    def turn(self) -> list[Tampering]:
+        """One look: what does not fit."""
         found = list(self._look())
         counter(LOOKS).add(1)
         if found:
             counter(TAMPERING).add(len(found))
-            self._distrust(found[0], posix_seconds or round(time.time()))
         return found
+
+    def distrust(self, found: Tampering, posix_seconds: int | None = None) -> None:
+        """Nothing more is signed, unless that is so already."""
+        if standing_refusal(self._engine) is None:
+            now = round(time.time()) if posix_seconds is None else posix_seconds
+            record_refusal(self._engine, Refusal(now, self._size, PATROL, STATUS, found.text))
 
     def _look(self) -> Iterator[Tampering]:
         try:
@@ -145,10 +150,6 @@ class Patrol:
             return b"".join(leaf_hash(entry) for entry in unpack_entries(bundle))
         below = self._log.tile(tile_of(level - 1, number * WIDTH + at, size))
         return root_of(below[n : n + HASH_BYTES] for n in range(0, len(below), HASH_BYTES))
-
-    def _distrust(self, found: Tampering, posix_seconds: int) -> None:
-        if standing_refusal(self._engine) is None:
-            record_refusal(self._engine, Refusal(posix_seconds, self._size, PATROL, STATUS, found.text))
 
 
 def _digest(raw: bytes) -> str:

@@ -48,7 +48,6 @@ def test_nothing_is_found_in_a_log_that_is_as_it_was_written(log: Log) -> None:
         log.grow(start, start + 10)
         assert [found for _ in range(20) for found in mine.turn()] == []
         log.sign()
-    assert standing_refusal(log.engine) is None
 
 
 def test_a_log_without_a_head_is_let_be(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ CHANGES: dict[str, tuple[set[str], str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_was_changed_is_found_and_stops_the_signing(log: Log, name: str) -> None:
+def test_what_was_changed_is_found(log: Log, name: str) -> None:
     checks, statement = CHANGES[name]
     log.tamper(statement)
 
@@ -95,10 +94,6 @@ def test_what_was_changed_is_found_and_stops_the_signing(log: Log, name: str) ->
 
     assert found
     assert {tampering.finding.check for tampering in found} <= checks
-    refusal = standing_refusal(log.engine)
-    assert refusal is not None
-    assert refusal.witness == PATROL
-    assert refusal.answer.startswith(found[0].finding.check)
 
 
 def test_it_says_which_shard_and_which_bytes(log: Log) -> None:
@@ -112,16 +107,20 @@ def test_it_says_which_shard_and_which_bytes(log: Log) -> None:
     assert all(len(tampering.evidence) == 64 for tampering in found)
 
 
-def test_one_finding_stands_until_an_operator_has_looked_into_it(log: Log) -> None:
+def test_the_signing_stops_until_an_operator_has_looked_into_it(log: Log) -> None:
+    """What is found again meanwhile adds nothing."""
     log.tamper("update audit_leaves set actor = 'did:key:z6MkNobody'")
     mine = patrol(log)
-    for turn in range(3):
-        assert mine.turn(1_000 + turn)
+    for moment in (1_000, 1_001):
+        mine.distrust(mine.turn()[0], moment)
 
+    refusal = standing_refusal(log.engine)
     resolved = resolve_refusal(log.engine, 2_000, "a test")
 
-    assert resolved is not None
-    assert resolved.posix_seconds == 1_000
+    assert refusal is not None
+    assert (refusal.posix_seconds, refusal.witness) == (1_000, PATROL)
+    assert refusal.answer.startswith("index: entry ")
+    assert resolved == refusal
     assert standing_refusal(log.engine) is None
     with log.engine.connect() as connection:
         rows = connection.execute(text("select status from audit_refusals order by id")).scalars().all()
