@@ -35,6 +35,7 @@ from ops.fleet import Machine, fleet
 from ops.genesis import make_genesis
 from ops.local import kafka as local_kafka
 from ops.replay.states import live_digest
+from ops.verifying import verify_live
 from projections.operations import runs, versions_of
 from streams import Process, Projection
 from tests.adapters.logs import eventually
@@ -202,6 +203,31 @@ def test_a_rebuild_moves_no_offset_and_ends_no_topic_elsewhere(live: Live) -> No
     time.sleep(2)
 
     assert (asyncio.run(groups(live)), asyncio.run(ends(live))) == before
+
+
+def test_the_audit_log_is_verified_while_commands_flow(live: Live) -> None:
+    """Whatever is newer in one place than in another is no finding."""
+    stages, more = Stages.of(live.deployment), fleet(70)[40:]
+
+    async def load() -> None:
+        async with client_for(live.settings.kafka_client_options(), live.settings.partitions) as client:
+            for start in range(0, len(more), 2):
+                await join(client, stages, more[start : start + 2])
+
+    async def both() -> tuple[int, list[Any]]:
+        loading, rounds, findings = asyncio.create_task(load()), 0, list[Any]()
+        engine = engine_for(live.settings.audit)
+        while not loading.done():
+            findings += [found async for found in verify_live(live.deployment, engine, lambda done, total: None)]
+            rounds += 1
+        await loading
+        engine.dispose()
+        return rounds, findings
+
+    rounds, findings = asyncio.run(both())
+
+    assert findings == []
+    assert rounds > 1
 
 
 def test_an_empty_topic_is_read_to_its_end(live: Live) -> None:
