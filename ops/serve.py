@@ -43,7 +43,9 @@ def parts_of(deployment: Deployment, workers: int) -> list[Part]:
     found += [("relay", ("relay",)), ("projectors", ("projector",)), ("auditor", ("auditor",))]
     port = deployment.settings.metrics_port
     ports = [{} if port is None else {"SPACEOS_METRICS_PORT": str(port + n)} for n in range(len(found))]
-    return [Part(name, arguments, ports[n]) for n, (name, arguments) in enumerate(found)]
+    settings = {"SPACEOS_OUTSIDE": deployment.settings.outside, "SPACEOS_CLOCK": deployment.settings.clock}
+    same = {name: str(value) for name, value in settings.items() if value is not None}
+    return [Part(name, arguments, {**same, **ports[n]}) for n, (name, arguments) in enumerate(found)]
 
 
 def _tell_batch(sealed: Sealed, seconds: float) -> None:

@@ -20,6 +20,10 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, help="Requests a second, in the trace's rhythm.")] = 1000,
     providers: Annotated[int, typer.Option(min=1, max=20_000, help="Machines of the fleet.")] = 200,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers.")] = 1,
+    money: Annotated[bool, typer.Option(help="Also stake, slash, deposit, mint, pay out, settle and reconcile.")] = True,
+    statement: Annotated[
+        Path | None, typer.Option(help="A bank's file (MT940, CAMT.053), whose credits become coins.", exists=True)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start what is missing, register a fleet, replay a real trace of LLM requests, and check all of it.
@@ -28,7 +32,7 @@ def demo(
     """
     from ops.demo.run import Options
 
-    options = Options(trace, limit, rate, providers, workers)
+    options = Options(trace, limit, rate, providers, workers, money, statement)
     result = _play(options, as_json)
     if not result.is_ok:
         raise typer.Exit(Exit.FOUND_WRONG)

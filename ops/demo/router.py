@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.keys import Signer
-from contracts import Digest, Label, parse_event, read_event, uuid7
-from contracts.inference import Considered, Constraints, OpenRequest
+from contracts import Command, Digest, Label, StreamName, parse_event, read_event, uuid7
+from contracts.inference import Considered, Constraints, OpenRequest, request_stream
 from contracts.liveness import ShardCut
 from contracts.providers import ModelId, OfferId
 from domain.inference.routing import POLICY_VERSION, Ask, Choice, decide, seed_of
@@ -47,7 +47,15 @@ class Router:
             self.table.apply(read_event(record.document), record)  # type: ignore[arg-type]
 
     def open(self, model: str, arrival: Arrival, traceparent: str | None = None) -> tuple[SignedCommand, Choice]:
-        """Decide a request and sign the decision. A request's id tells nothing of who asked."""
+        """Decide a request and sign the decision."""
+        subject, command, choice = self.decide(model, arrival)
+        return self.sign(command, subject, command.as_of, traceparent), choice
+
+    def sign(self, command: Command, subject: str, at: datetime | None = None, traceparent: str | None = None) -> SignedCommand:
+        return sign_command(command, subject, self._signer, self._network, time=at, traceparent=traceparent)
+
+    def decide(self, model: str, arrival: Arrival) -> tuple[StreamName, OpenRequest, Choice]:
+        """On the router's own table. A request's id tells nothing of who asked."""
         request, now = uuid7(), datetime.now(UTC)
         seed = Digest(hashlib.sha256(f"{self._signer.did} {request}".encode()).hexdigest())
         now_ms = int(now.timestamp() * 1000)
@@ -63,5 +71,4 @@ class Router:
             ),
             request_hash=Digest(hashlib.sha256(f"salt of {request}".encode()).hexdigest()),
         )  # fmt: skip
-        subject = f"inference/request/{request}"
-        return sign_command(command, subject, self._signer, self._network, time=now, traceparent=traceparent), choice
+        return request_stream(request), command, choice

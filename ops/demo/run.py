@@ -24,6 +24,9 @@ from contracts.inference import RouteDecided
 from ops.auditor import open_audit
 from ops.compose import Deployment
 from ops.demo.client import Client, client_for
+from ops.demo.money import Money, Told
+from ops.demo.past import Past
+from ops.demo.people import People
 from ops.demo.router import CONTEXTS, Router
 from ops.demo.stages import Stages
 from ops.demo.tally import Tally, tally
@@ -54,6 +57,12 @@ class Options:
     """Requests a second; the trace's own rhythm, compressed."""
     providers: int = 200
     workers: int = 1
+    money: bool = False
+    """Also live through the days before, and move money."""
+    statement: Path | None = None
+    """A bank's file, whose credits become coins."""
+    receipts: int = 25
+    """Requests that are paid for."""
 
 
 @dataclass
@@ -74,6 +83,7 @@ class Result:
     entries: int = 0
     """Of the audit log, all verified: signatures, chains, seals, tree, and byte for byte against store and topics."""
     checkpoint: str = ""
+    money: Told | None = None
     findings: list[Finding] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
@@ -112,6 +122,10 @@ class Stage(Protocol):
 
 async def run(deployment: Deployment, options: Options, stage: Stage, tell: Callable[[Happening], None]) -> Result:
     """Everything; the deployment's processes run as long as this does. Raises what keeps it from working."""
+    if options.money:
+        settings = deployment.settings
+        deployment = Deployment(settings.model_copy(update={"outside": "paper", "clock": settings.home / "clock"}))
+        People.of(deployment)
     await deployment.prepare()
     supervisor = Supervisor(parts_of(deployment, options.workers), deployment.settings.home, tell)
     running = asyncio.create_task(supervisor.run())
@@ -138,6 +152,8 @@ class _Demo:
 
     async def play(self) -> Result:
         async with client_for(self._options_of_client, self._settings.partitions) as client:
+            if self._options.money:
+                await self._live_through_the_past(client)
             await self._set_the_scene(client)
             router = Router(
                 self._stages.others["router"], self._deployment.network, self._options_of_client, self._settings.partitions
@@ -147,12 +163,35 @@ class _Demo:
             try:
                 await self._wait_for_table(router)
                 await self._replay(client, router)
+                if self._options.money:
+                    await self._move_money(client, router)
             finally:
                 for task in (following, beating):
                     task.cancel()
                 await asyncio.gather(following, beating, return_exceptions=True)
         await self._check()
         return self._result
+
+    async def _live_through_the_past(self, client: Client) -> None:
+        past = Past(self._deployment, People.of(self._deployment), client, self._views, lambda _: None)
+        if past.is_over():
+            past.end()
+            return
+        past.advance = self._stage("Living through four days: stakes, a silent device, a slash", Past.STEPS)
+        await self._all(client, "Founding the network", self._stages.founding())
+        await past.live()
+
+    async def _move_money(self, client: Client, router: Router) -> None:
+        money = Money(self._deployment, People.of(self._deployment), client, self._views, self._options.statement)
+        turning = asyncio.create_task(money.turn_the_world())
+        try:
+            await money.deposit_and_pay_out(self._stage("From a bank statement to coins and back", 5))
+            _, found = arrivals(self._options.trace, self._options.receipts)
+            await money.serve(router, found, self._machines, self._stage("Serving requests that are paid for", len(found)))
+        finally:
+            turning.cancel()
+            await asyncio.gather(turning, return_exceptions=True)
+        self._result.money = money.told
 
     async def _set_the_scene(self, client: Client) -> None:
         stages, machines = self._stages, self._machines

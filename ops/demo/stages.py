@@ -57,7 +57,10 @@ class Stages:
             yield self._registration(self.others[name], roles, name)
         for machine in machines:
             did = machine.signer.did
-            own = (("providers.gpu", f"providers/provider/{did}"), ("providers.gpu", f"providers/offer/{did[-12:]}."))
+            own = (
+                ("providers.gpu", f"providers/provider/{did}"), ("providers.gpu", f"providers/offer/{did[-12:]}."),
+                ("inference.gpu", "inference/request/"),
+            )  # fmt: skip
             yield self._registration(machine.signer, own, machine.gpu.model)
 
     def _registration(self, signer: Signer, roles: Iterable[tuple[str, str]], held_by: str) -> SignedCommand:

@@ -54,7 +54,7 @@ class Day:
     """The contracts of assets; SPACE needs none."""
 
     def todo(self) -> TodoList:
-        return TodoList("run_the_epoch", self.plan, every_seconds=5)
+        return TodoList("run_the_epoch", self.plan, every_seconds=1)
 
     def plan(self, desk: Desk) -> Iterator[Task]:
         """Open what has begun; of what is over work off the oldest without a root."""

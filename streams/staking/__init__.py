@@ -46,7 +46,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield Process("count_drips", ("staking",), count_drips)
     yield TodoList("fund_a_stake", fund_a_stake)
     yield TodoList("claim_before_admitting", claim_before_admitting)
-    yield TodoList("open_case_on_breach", open_case_on_breach, every_seconds=10)
+    yield TodoList("open_case_on_breach", open_case_on_breach, every_seconds=2)
     yield TodoList("hold_when_attested", hold_when_attested)
     yield TodoList("execute_after_the_window", execute_after_the_window)
     yield TodoList("release_when_void", release_when_void)
