@@ -16,7 +16,7 @@ from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
 from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
-from contracts import Event, Uuid
+from contracts import Address, Event, Uuid
 from contracts.inference import CloseRequest, RefuteReceipt, StartAttempt, request_stream
 from contracts.providers import ModelDelisted, OfferDeclared, OfferWithdrawn, ProviderLeft
 from domain.inference import Request
@@ -68,11 +68,11 @@ def begun(number: int, **changes: Any) -> Request:
     return ours
 
 
-def paid(number: int, **changes: Any) -> Request:
+def paid(number: int, payee: Address = PAYEE, **changes: Any) -> Request:
     ours = begun(number, **changes)
     ours.end(an_end(), after(10))
     submit(ours)
-    ours.settle(terms())
+    ours.settle(terms(payee=payee))
     return ours
 
 
@@ -111,7 +111,7 @@ def free() -> Request:
     return ours
 
 
-HISTORY = of(paid(1), after_a_failure(), raced(), begun(4), paid(5, funds=None), free())
+HISTORY = of(paid(1), after_a_failure(), raced(), begun(4), paid(5, Address("0x" + "AB" * 20), funds=None), free())
 CATALOGUE: Sequence[tuple[str, Event]] = [
     (f"providers/provider/{did('alice')}", registration("alice")),
     ("providers/offer/alice", OfferDeclared(**dict(an_offer()))), ("providers/offer/alice", OfferWithdrawn()),
@@ -188,6 +188,7 @@ def test_open_requests_are_those_for_which_something_is_still_to_be_said(tmp_pat
 
 
 def test_a_payee_s_day_is_the_sum_of_its_receipts(tmp_path: Path) -> None:
+    """However its address is written."""
     expected = Earned(PAYEE, NOW.date().isoformat(), "USD.s", 2, 200, 80, 2 * PRICE)
 
     with folded(tmp_path, provider_earnings()) as connection:

@@ -109,6 +109,8 @@ class Town:
     sent: list[Wish] = field(default_factory=list)
     events: list[tuple[Event, Record]] = field(default_factory=list)
     opened: str = ""
+    down: set[str] = field(default_factory=set)
+    """Lists that nobody works off."""
 
     def __post_init__(self) -> None:
         wired = list(streams(AnyWorld()))
@@ -177,6 +179,8 @@ class Town:
         """Every list once; what they send is decided and heard. What was sent, and what it was refused with."""
         said = []
         for runner in self.runners:
+            if runner.name in self.down:
+                continue
             self.sent.clear()
             asyncio.run(runner.turn())
             for wish in list(self.sent):
@@ -366,6 +370,9 @@ def test_a_list_that_was_down_for_a_day_still_settles_what_matched(town: Town) -
     town.open()
     town.end()
     town.submit()
+    town.down.add("settle_what_matches")
+    assert town.turn_at(80_000) == []
+    town.down.clear()
 
     assert town.turn_at(86_400) == ["SettleReceipt"]
 
@@ -390,6 +397,19 @@ def test_a_dispute_that_is_resolved_after_the_request_was_closed_is_held_and_cap
         (Hold(hold=late, amount=amount, purpose=purpose_of(REQUEST), expires_at=until), stream),
         (Capture(hold=late, amount=amount, counter=FEES), stream),
     ]
+
+
+def test_a_late_bill_that_cannot_be_settled_is_left_at_that(town: Town) -> None:
+    """The request is closed already."""
+    town.open()
+    town.end(an_end(completion_tokens=8))
+    town.submit(completion_tokens=1_000_000, model_digest=digest("other weights"))
+    town.turn_at(11 + RECEIPT_SECONDS)
+    town.now = after(50_000)
+    town.ask(ResolveDispute(device=did("alice"), prompt_tokens=100, completion_tokens=8, basis=Label("recount")), ARBITER)
+
+    assert town.turn() == ["SettleReceipt: OtherTerms"]
+    assert town.turn_at(60_000) == []
 
 
 # What an event alone says about money
@@ -446,11 +466,12 @@ def test_a_race_is_paid_once(town: Town) -> None:
     town.open(strategy="parallel")
     assert town.ask(StartAttempt(number=2, offer=BOB), ROUTER) is None
     town.end(an_end(number=2))
-    town.end(nothing("cancelled", number=1, cause="race"))
-    town.submit("alice", number=1)
     town.submit("bob", number=2, offer=BOB)
+    # The loser's end is told on the day after: the day of the bill is the winner's.
+    town.end(nothing("cancelled", number=1, cause="race"), 43_201)
 
     assert town.turn() == ["SettleReceipt"]
+    assert town.submit("alice", 43_202, number=1) == "AlreadySettled"
     assert town.turn_at(86_400) == []
     assert town.page().settled.device == did("bob")  # type: ignore[union-attr]
 
