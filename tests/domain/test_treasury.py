@@ -198,7 +198,7 @@ def test_reserves_are_what_was_attested_and_what_has_moved_since() -> None:
 
 def test_an_attestation_that_comes_late_leaves_what_has_moved_after_its_time() -> None:
     coin = a_coin(0)
-    early, late = NOW - timedelta(minutes=9), NOW - timedelta(minutes=2)
+    early, late = NOW - timedelta(minutes=5), NOW - timedelta(minutes=5) + timedelta(microseconds=1)
     coin.receive_backing(ReceiveBacking(amount=usd(100), reference=Reference("early"), origin="deposit"), early)
     coin.receive_backing(ReceiveBacking(amount=usd(20), reference=Reference("late"), origin="deposit"), late)
     coin.pending.clear()
