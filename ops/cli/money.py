@@ -190,16 +190,23 @@ def _tell_claims(found: "Sequence[ClaimState]", as_json: bool) -> None:
 
 @show.command()
 def slash(
-    case: Annotated[str | None, typer.Argument(help="A case; without one, those that are open.")] = None,
+    case: Annotated[str | None, typer.Argument(help="A case; without one, the newest.")] = None,
     as_json: Json = False,
 ) -> None:
     """Who is accused, who witnessed it, what it costs. `spaceos explain slash CASE --recompute` computes it again."""
     from ops.cli import explain
+    from projections.staking.overview import recent_cases
 
-    if case is None:
-        explain.cases(as_json)
+    if case is not None:
+        explain.slash(case, recompute=False, source="kafka", log=None, as_json=as_json)
+        return
+    with views() as connection:
+        found = recent_cases(connection)
+    if as_json:
+        answer({"cases": [asdict(each) for each in found]})
     else:
-        explain.slash(case, False, "kafka", None, as_json)
+        rows = [(each.case, each.offence, each.state, each.opened_at[:19], (each.until or "")[:19] or None) for each in found]
+        table("Cases, the newest first", ("case", "offence", "state", "opened", "until"), rows)
 
 
 def _plain(found: Any) -> dict[str, Any]:

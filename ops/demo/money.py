@@ -133,8 +133,9 @@ class Money:
 
     async def deposit_and_pay_out(self, advance: Callable[[int], None]) -> None:
         """Five steps."""
-        statement = self._read()
-        coin, entries = coin_of(statement.asset), _credits(statement)[:MOST_DEPOSITS]
+        statements = self._read()
+        statement = statements[0]
+        coin, entries = coin_of(statement.asset), _credits(statements)[:MOST_DEPOSITS]
         self.told.coin, self.told.deposits = coin, len(entries)
         allow = ConfigureMinter(minter=self.people.did("treasury.minter"), allowance=Amount.of(coin, ALLOWANCE))
         await accepted(self.client, [self.people.once("treasury.governor", allow, stablecoin_stream(coin))])
@@ -151,16 +152,16 @@ class Money:
         await self._reconcile(coin, hashlib.sha256(os.urandom(16)).hexdigest())
         advance(1)
 
-    def _read(self) -> Statement:
-        """The file that was named; else one that the twin writes, of money that came in."""
+    def _read(self) -> list[Statement]:
+        """Of the file that was named those in its first currency; else what the twin writes, of money that came in."""
         if self.statement is not None:
             data, self.told.statement = self.statement.read_bytes(), self.statement.name
         else:
             for number, cents in enumerate((25_000, 120_000, 9_950, 48_120), 1):
                 self._bank.deposit(f"W{number}", Amount.of("USD.bank", cents))
             data, self.told.statement = self._bank.statement("USD.bank"), "a CAMT.053 of the demo's own bank"
-        statements = parse_statement(data)
-        return max(statements, key=lambda found: sum(entry.cents for entry in _credits(found)))
+        first, *others = parse_statement(data)
+        return [first, *(other for other in others if other.asset == first.asset)]
 
     async def _issue(self, coin: str, entries: Sequence[Entry]) -> None:
         """One person says whose each credit is; then the lists go on by themselves."""
@@ -298,8 +299,10 @@ class Money:
         await until(self.views, true, what)
 
 
-def _credits(statement: Statement) -> list[Entry]:
-    return [entry for entry in statement.entries if entry.cents > 0 and not entry.is_reversal]
+def _credits(statements: Sequence[Statement]) -> list[Entry]:
+    """What came in, each once."""
+    entries = (entry for statement in statements for entry in statement.entries)
+    return list({entry.reference: entry for entry in entries if entry.cents > 0 and not entry.is_reversal}.values())
 
 
 def _assignment() -> AssignDeposit:

@@ -9,10 +9,11 @@ from rich.markup import escape
 from sqlalchemy import Connection, Engine, func, select
 
 from adapters.sql import engine_for, reading
-from contracts import Uuid
+from contracts import Uuid, written
 from contracts.providers import ModelId
 from ops.cli.output import say, table
 from ops.compose import Deployment
+from ops.demo.money import Told
 from ops.demo.run import Result
 from ops.fleet import CATALOGUE
 from projections.inference import Looked, decisions, explain, most_chosen
@@ -25,6 +26,8 @@ def show(deployment: Deployment, result: Result) -> None:
     with reading(views) as connection:
         _chosen(connection)
         _explained(connection)
+    if result.money is not None:
+        _money(result.money)
     _speed(result)
     _checked(result)
 
@@ -73,6 +76,19 @@ def _why(each: Looked, place: Mapping[str, int]) -> str:
     if each.offer not in place:
         return each.reason or "able, and not needed"
     return "chosen" if place[each.offer] == 1 else f"no. {place[each.offer]} in the chain"
+
+
+def _money(told: Told) -> None:
+    bank = told.coin.replace(".s", ".bank")
+    rows = [
+        (f"credits of {told.statement} that were claimed", f"{told.deposits:,}"),
+        (f"issued as {told.coin} against them", written(told.minted, bank)),
+        ("burned again and paid out, after two persons agreed", written(told.paid_out, bank)),
+        ("requests whose receipts matched, were settled and divided", f"{told.receipts:,}"),
+        ("what they cost, with the protocol fee", f"${written(told.settled_units, 'USD.s')}"),
+    ]
+    table("Money", ("what", ""), rows)
+    say("Look closer: spaceos show ledger | reconciliation | rewards | slash")
 
 
 def _speed(result: Result) -> None:

@@ -5,7 +5,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -109,6 +109,7 @@ class Result:
             "duplicated": found.duplicated,
             "out_of_order": found.out_of_order,
             "audit": {"entries": self.entries, "findings": len(self.findings), "checkpoint": self.checkpoint},
+            **({"money": asdict(self.money)} if self.money else {}),
             "commands_per_second": round(self.requests / self.seconds, 1) if self.seconds else 0.0,
             "latency_ms": {"p50": round(self.percentile(0.5), 1), "p99": round(self.percentile(0.99), 1)},
         }
