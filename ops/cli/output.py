@@ -71,7 +71,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for position, column in enumerate(columns):
         numbers = bool(cells) and all(isinstance(row[position], (int, float)) for row in cells)
-        drawn.add_column(column, justify="right" if numbers else "left")
+        # An id that is cut off cannot be copied.
+        drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*(value if isinstance(value, Text) else Text(_shown(value)) for value in row))
     _console(sys.stdout).print(drawn)
