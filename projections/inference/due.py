@@ -66,7 +66,7 @@ def _until(row: Any, at: datetime) -> datetime:
     return at + timedelta(seconds=UNSETTLED_SECONDS) if row.has_receipt else at
 
 
-def _unowed(late: ColumnElement[bool]) -> Select[Any]:
+def _unowed(late: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     mine = receipts.c.request == requests.c.request
     has_receipt = exists().where(mine, receipts.c.stands).label("has_receipt")
     settlements = _settlements().subquery()
@@ -78,7 +78,7 @@ def _unowed(late: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _settlements() -> Select[Any]:
+def _settlements() -> Select[*tuple[Any, ...]]:
     joined = (
         requests.join(receipts, and_(receipts.c.request == requests.c.request, receipts.c.number == requests.c.winner))
         .join(terms, and_(terms.c.offer == requests.c.offer, terms.c.device == receipts.c.device))
