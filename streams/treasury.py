@@ -6,6 +6,7 @@ coin's last turn in its key, so that it is tried again when something has change
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 from contracts import Address, Amount, EventId
 from contracts.treasury import (
@@ -63,7 +64,7 @@ from projections.treasury.due import CoinTurn, Minting, coin_turns
 from streams import Desk, Stream, Task, TodoList, World
 
 PAYOUT_RAIL = Rail("wise")
-"""By which payouts leave (white paper 8.2); a reviewer's second attempt goes the same way."""
+"""By which payouts leave (white paper 8.2) where the deployment names no bank of its own."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 """Where the rule compares the time too, its clock may be behind the desk's, and what was refused is not asked again."""
 RATE_WITHOUT_ANSWER = {"EUR": 130_000_000, "GBP": 160_000_000}
@@ -72,10 +73,10 @@ reviewed anyway."""
 
 
 def streams(world: World) -> Iterator[Stream]:
-    del world
+    rail = PAYOUT_RAIL if world.outside is None else Rail(world.outside.rail)
     yield treasury()
     yield TodoList("issue_when_money_is_available", issue_when_money_is_available)
-    yield TodoList("pay_when_burned", pay_when_burned)
+    yield TodoList("pay_when_burned", partial(pay_when_burned, rail))
     yield TodoList("reissue_when_payout_returns", reissue_when_payout_returns)
     yield TodoList("show_the_loss_of_a_chargeback", show_the_loss_of_a_chargeback)
     yield TodoList("expire_holds", expire_holds, every_seconds=5.0)
@@ -159,7 +160,7 @@ def _mint(
 # Pay
 
 
-def pay_when_burned(desk: Desk) -> Iterator[Task]:
+def pay_when_burned(rail: Rail, desk: Desk) -> Iterator[Task]:
     """From the escrow to the order that the bank is to have. Bank and chain are called by others."""
     for due in withdrawals_under_way(desk.connection):
         match due.state:
@@ -173,9 +174,9 @@ def pay_when_burned(desk: Desk) -> Iterator[Task]:
             case "approved":
                 yield from _fund(due)
             case "funded":
-                yield from _submit(due, 1)
+                yield from _submit(due, rail, 1)
             case "returned" if due.may_retry and due.attempt < PAYOUT_ATTEMPTS_MAX:
-                yield from _submit(due, due.attempt + 1)
+                yield from _submit(due, rail, due.attempt + 1)
             case "rejected" | "cancelled":
                 yield from _release(due)
             case _:
@@ -243,8 +244,8 @@ def _fund(due: WithdrawalDue) -> Iterator[Task]:
         yield _task(due, command, "fund", max(due.burned, due.since))
 
 
-def _submit(due: WithdrawalDue, attempt: int) -> Iterator[Task]:
-    yield _task(due, SubmitPayout(rail=PAYOUT_RAIL, attempt=attempt), f"submit {attempt}", due.since)
+def _submit(due: WithdrawalDue, rail: Rail, attempt: int) -> Iterator[Task]:
+    yield _task(due, SubmitPayout(rail=rail, attempt=attempt), f"submit {attempt}", due.since)
 
 
 Step = CancelWithdrawal | RouteWithdrawal | LapseReview | FundWithdrawal | SubmitPayout
