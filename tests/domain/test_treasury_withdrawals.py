@@ -451,3 +451,13 @@ def test_what_will_not_be_paid_is_counted_no_more() -> None:
     assert outflow.pending == [OutflowReleased(withdrawal=WithdrawalId("a.1"))]
     assert outflow.window(NOW) == 0
     refused(outflow, lambda: outflow.release(release), NotReserved)
+
+
+def test_who_approved_a_payout_may_also_have_the_bank_tried_again_and_it_is_not_approved_anew() -> None:
+    history = (under_review(40_000), reviewed(BOB), reviewed(CAROL), WithdrawalApproved(route="reviewed", usd_cents=40_000))
+    withdrawal = a_withdrawal(*history, funded(), submitted(), returned(False))
+
+    review(withdrawal, BOB)
+
+    assert withdrawal.pending == [reviewed(BOB)]
+    assert withdrawal.state == "returned"
