@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from contracts import Command, EventId, Label, StreamName, instant
+from contracts import Command, Digest, EventId, Label, StreamName, instant
 from contracts.staking import (
     DOWNTIME_SLASH_PERCENT,
     EVIDENCE_SECONDS,
@@ -38,12 +38,11 @@ from contracts.treasury import HoldId, Release
 from domain.staking.arithmetic import drawn, epoch_at, starts
 from projections.staking.due import (
     Asking,
+    Breach,
     Left,
     asking,
     breaches,
-    device_of,
     held_by,
-    is_accused,
     is_funded,
     is_posted,
     left,
@@ -51,7 +50,7 @@ from projections.staking.due import (
     sentenced,
     unheld,
 )
-from projections.staking.queries import ClosedEpoch, at_risk_at, oracles_at, seed_of
+from projections.staking.queries import at_risk_at, oracles_at
 from projections.treasury.due import HoldDue, open_holds
 from streams import Desk, Task
 
@@ -66,28 +65,24 @@ def open_case_on_breach(desk: Desk) -> Iterator[Task]:
     """More than 5 % of what an epoch left was missed: the device's bond is accused, with a panel that its seed draws."""
     first = epoch_at(desk.now - timedelta(seconds=EVIDENCE_SECONDS)) - 1
     for breach in breaches(first, desk.connection):
-        if desk.now <= starts(breach.epoch + 1) + timedelta(seconds=EVIDENCE_SECONDS):
-            yield from _accusing(breach, desk)
+        if desk.now <= starts(breach.closed.epoch + 1) + timedelta(seconds=EVIDENCE_SECONDS):
+            yield _accusing(breach, desk)
 
 
-def _accusing(breach: ClosedEpoch, desk: Desk) -> Iterator[Task]:
-    device = device_of(breach.device_key, desk.connection)
-    seed = seed_of(breach.epoch, desk.connection)
-    if device is None or seed is None:
-        return
-    case = case_id(device, "downtime", breach.epoch, breach.evidence)
-    if is_accused(case, desk.connection):
-        return
-    at_risk = at_risk_at("bond", device, breach.epoch, desk.connection)
-    oracles = [oracle for oracle in oracles_at(breach.epoch + 1, desk.connection) if oracle != device]
+def _accusing(breach: Breach, desk: Desk) -> Task:
+    device, closed = breach.device, breach.closed
+    at_risk = at_risk_at("bond", device, closed.epoch, desk.connection)
+    oracles = [oracle for oracle in oracles_at(closed.epoch + 1, desk.connection) if oracle != device]
     accusation = OpenCase(
-        subject=SubjectName(device), offence="downtime", epoch=breach.epoch, evidence=breach.evidence, uptime=breach.uptime,
-        bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),), percent=DOWNTIME_SLASH_PERCENT,
-        panel=drawn(seed, oracles), seed=seed, policy_version=POLICY_VERSION,
+        subject=SubjectName(device), offence="downtime", epoch=closed.epoch, evidence=Digest(closed.evidence),
+        uptime=closed.uptime, bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),),
+        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, oracles), seed=Digest(breach.seed),
+        policy_version=POLICY_VERSION,
     )  # fmt: skip
+    case = case_id(device, "downtime", closed.epoch, closed.evidence)
     # A view that lags may not know all that was at risk: its accusation is refused, and made again when it has caught up.
     key = f"open:{case}:{at_risk}"
-    yield Task(accusation, case_stream(case), key, instant(breach.closed_at), EventId(breach.event))
+    return Task(accusation, case_stream(case), key, instant(closed.closed_at), EventId(closed.event))
 
 
 def fund_a_stake(desk: Desk) -> Iterator[Task]:

@@ -44,7 +44,7 @@ from domain.liveness import closing, day_stream
 from domain.staking import CoolingDown, StillBonding
 from domain.staking.arithmetic import is_breach
 from domain.staking.uptime import uptime_of
-from projections.staking.due import breaches
+from projections.staking.due import breaches, expected_in
 from projections.staking.queries import case, closed_epochs, device_standings, open_cases, stake_of
 from projections.treasury import treasury
 from projections.treasury.queries import balance_of
@@ -217,6 +217,21 @@ def test_fifteen_missed_slots_cost_a_tenth_of_the_bond_a_day_later(village: Vill
     [(burn, _)] = [entry for entry in village.outside if isinstance(entry[0], RecordBurn)]
     assert burn.amount == 10 * SPACE  # type: ignore[attr-defined]
     assert village.balances()["treasury:burn"] == 10 * SPACE
+
+
+def test_a_device_that_was_declined_is_not_accused_for_the_owner_of_its_key(village: Village) -> None:
+    """Nor does the owner escape by deregistering."""
+    village.stake("bond", "second", 100 * SPACE)
+    village.register("second", serial="its own")
+    village.wired = [one for one in village.wired if one.name != "open_case_on_breach"]
+    village.a_day(missed=15)
+    village.ask(DeregisterDevice(), BOND)
+    village.work()
+
+    with village.views() as connection:
+        [breach] = breaches(TODAY, connection)
+
+    assert breach.device == DEVICE
 
 
 def test_fourteen_missed_slots_open_nothing(village: Village) -> None:
@@ -446,6 +461,36 @@ def test_a_device_that_leaves_under_a_case_leaves_the_cases_part(village: Villag
     assert village.names("staking.SerialFreed") == ["SerialFreed"] * 2
 
 
+def slots(village: Village, epoch: int) -> dict[str, int]:
+    with village.views() as connection:
+        return {found.device_key: len(found.slots) for found in expected_in(epoch, connection)}
+
+
+def test_slots_are_expected_from_the_first_full_epoch_until_the_device_leaves(tmp_path: Path) -> None:
+    village = Village(tmp_path)
+    village.stake("bond", DEVICE, 100 * SPACE)
+    village.register()
+    registered = TODAY - 3
+    assert [slots(village, registered + days) for days in (0, 1)] == [{}, {DEVICE: 288}]
+
+    village.wait(days=2)
+    village.ask(DeregisterDevice(), BOND)
+
+    assert [slots(village, registered + days) for days in (1, 2, 3)] == [{DEVICE: 288}, {DEVICE: 144}, {}]
+
+
+def test_suspended_slots_are_not_expected(village: Village) -> None:
+    village.a_day(missed=15)
+    village.attest()
+    village.wait(hours=25)
+    suspended = TODAY + 2
+
+    assert [slots(village, suspended + days) for days in (0, 1)] == [{DEVICE: 14}, {}]
+    village.stake("bond", DEVICE, 10 * SPACE)
+    village.ask(ResumeDevice(), BOND)
+    assert [slots(village, suspended + days) for days in (0, 1)] == [{}, {DEVICE: 288}]
+
+
 # The faucet
 
 
@@ -542,7 +587,7 @@ def test_open_cases_are_shown_with_their_deadline(village: Village) -> None:
     with village.views() as connection:
         [waiting] = open_cases(connection)
         [closed] = closed_epochs(TODAY, connection)
-        assert breaches(TODAY, connection) == [closed]
+        assert breaches(TODAY, connection) == []
 
     assert (waiting.state, waiting.deadline) == ("open", "2026-11-25T06:10:00.000000Z")
     assert (closed.is_breach, closed.meets_sla) == (True, False)
