@@ -148,6 +148,14 @@ class Network:
                 self._send(name, task)
         raise AssertionError(f"still due: {[task.key for _, task in tasks][:5]}")
 
+    def work_until(self, verb: str) -> None:
+        """Up to and with the turn in which the first of these commands is sent."""
+        while not any(done.startswith(verb) for done in self.done):
+            self.show()
+            for name, task in self.plan():
+                self._send(name, task)
+        self.show()
+
     def _send(self, name: str, task: Task) -> None:
         assert len(task.key) <= 200
         assert task.at <= self.now
@@ -326,6 +334,37 @@ def test_a_fee_that_comes_late_is_earned_in_the_next_epoch(network: Network) -> 
         [state] = claim_of(PAYEE, {}, connection)
         stake = sum(row.units for row in connection.execute(select(t.paid_ever)) if row.position == PAYEE)
     assert state.earned == 1_200_000 + stake
+
+
+def test_what_the_new_day_brings_is_not_in_the_old_days_earnings(network: Network) -> None:
+    """The night's work begins ten minutes into the next day, which has fees of its own by then."""
+    network.desk.ask(fee(1), FEES)
+    network.desk.now = begin_of(N + 1) + timedelta(minutes=5)
+    network.desk.ask(fee(2, epoch=N + 1), FEES)
+
+    network.night_of(N)
+
+    with reading(network.engine) as connection:
+        rows = {(r.payee, r.source): r.units for r in connection.execute(select(t.earned)) if r.source in ("fee", "model")}
+        [pot] = connection.execute(select(t.oracle_pots.c.pot)).scalars()
+    assert rows == {(PAYEE, "fee"): 600_000, (OWNER, "model"): 200_000}
+    assert pot == 100_000
+    assert network.ledger()["burned", "SPACE"] == 22_000
+
+
+def test_a_fee_that_comes_between_the_earnings_and_the_root_is_the_next_epochs(network: Network) -> None:
+    """What the epoch has recorded stays so: the list asks for nothing that would be refused, and the root goes out."""
+    network.desk.ask(fee(1), FEES)
+    network.desk.now = begin_of(N + 1) + NIGHT
+    network.work_until("Earn")
+    network.desk.ask(fee(2), FEES)
+    network.work()
+    network.night_of(N + 1)
+
+    with reading(network.engine) as connection:
+        rows = {r.epoch: r.units for r in connection.execute(select(t.earned)) if (r.payee, r.source) == (PAYEE, "fee")}
+    assert rows == {N: 600_000, N + 1: 600_000}
+    assert network.refused["run_the_epoch"] == {}
 
 
 def test_an_asset_without_a_contract_waits_for_one(network: Network) -> None:

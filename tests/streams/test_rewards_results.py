@@ -89,11 +89,11 @@ class OnDesk:
         del key
 
 
-def days(path: Path, staking_events: History, liveness_events: History, fees: int = 0) -> Any:
+def days(path: Path, staking_events: History, liveness_events: History, fees: int = 0, day: int = DAY) -> Any:
     desk: Any = OnDesk(path, staking_events, liveness_events, fees)
     with reading(desk.engine) as connection:
         desk.connection = connection
-        return days_of_stakes(DAY, desk)
+        return days_of_stakes(day, desk)
 
 
 def test_a_wallets_day_has_its_stake_tier_uptime_and_inferences(tmp_path: Path) -> None:
@@ -142,6 +142,15 @@ def test_a_tier_crossed_inside_the_day_pays_the_tier_held_at_its_start(tmp_path:
     [day, _] = days(tmp_path, [*STAKES, *later, *serving(DEVICE)], [*closed(DEVICE, 0), *OVER])
 
     assert day.multiplier == 150
+
+
+def test_what_was_staked_on_a_day_earns_from_the_next(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    stakes = staked("stake", IDLE, 1_000 * ONE, "basic")
+
+    assert days(tmp_path / "a", stakes, [], day=DAY - 1) == []
+    assert [day.stake for day in days(tmp_path / "b", stakes, [], day=DAY)] == [1_000 * ONE]
 
 
 def test_what_is_being_unstaked_earns_nothing(tmp_path: Path) -> None:

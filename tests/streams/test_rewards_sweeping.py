@@ -15,15 +15,16 @@ from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from commands import Asked
 from commands.treasury import Treasury
-from contracts import CommandRecord, Event, parse_command, uuid7
-from contracts.treasury import Credit, OpenAccount
+from contracts import Amount, AssetName, CommandRecord, Event, parse_command, uuid7
+from contracts.rewards import FeeTaken, Left, Reference, fee_stream
+from contracts.treasury import AccountId, AccountOpened, Credit, OpenAccount, account_stream
 from projections.ledger import balance_of, ledger
 from projections.rewards import rewards
 from streams import Task
 from streams.rewards.sweeping import sweep_the_daos_share
 from tests.adapters.shards import START
 from tests.commands.test_identity import Paper
-from tests.commands.test_rewards import ALICE, earned
+from tests.commands.test_rewards import ALICE, N, earned
 from tests.projections.records import chain
 
 
@@ -111,6 +112,31 @@ def test_planned_again_before_the_ledger_shows_it_the_commands_are_the_same_and_
 
     assert [(task.key, task.command) for task in first] == [(task.key, task.command) for task in second]
     assert books.balance("treasury:dao", "SPACE") == 0
+
+
+def test_what_comes_in_after_a_sweep_waits_for_the_next_epoch(books: Books) -> None:
+    """One sweep a closed epoch, however often the list is looked at."""
+    for n in range(60):
+        opened = AccountOpened(owner=AccountId(f"user{n}"), asset=AssetName("SPACE"))
+        books.history["treasury"].append((account_stream(f"user{n}", "SPACE"), opened))
+    books.show("rewards", "treasury")
+    for task in books.plan():
+        books.send(task)
+    books.history["rewards"].append((VAULT, a_taken_fee()))
+    books.show("rewards", "treasury")
+
+    assert books.balance("treasury:dao", "SPACE") == 80
+    assert books.plan() == []
+
+
+VAULT = fee_stream("vault", "dao", "SPACE")
+
+
+def a_taken_fee() -> FeeTaken:
+    return FeeTaken(
+        amount=Amount.of("SPACE", 100), source="vault", reference=Reference("v1"), epoch=N, burn=20, buyback=0, kept=80,
+        left=Left(),
+    )  # fmt: skip
 
 
 def test_before_an_epoch_is_closed_nothing_is_swept(books: Books) -> None:
