@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -63,16 +64,15 @@ class Live(Played):
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     home = tmp_path_factory.mktemp("live")
     made = Live(home / "home", local_kafka.start(home / "broker"))
-    make_genesis(made.home / "genesis.json", made.home / "keys", "dev")
-    asyncio.run(made.deployment.prepare())
-    running = made.up()
-    try:
+    with ExitStack() as stack:
+        stack.callback(local_kafka.stop, home / "broker")
+        make_genesis(made.home / "genesis.json", made.home / "keys", "dev")
+        asyncio.run(made.deployment.prepare())
+        running = made.up()
+        stack.callback(running.wait, 30)
+        stack.callback(running.terminate)
         asyncio.run(begin(made))
         yield made
-    finally:
-        running.terminate()
-        running.wait(30)
-        local_kafka.stop(home / "broker")
 
 
 async def begin(live: Live) -> None:

@@ -99,11 +99,13 @@ def _quietly(_done: int, _total: int) -> None: ...
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("verified")
     played = Played(folder / "home", local_kafka.start(folder / "broker"))
-    make_genesis(played.home / "genesis.json", played.home / "keys", "dev")
-    work(played, folder / "older")
-    records = asyncio.run(whole_topic(played.settings.kafka_client_options(), TOPIC))
-    yield Network(played, folder / "older", records)
-    local_kafka.stop(folder / "broker")
+    try:
+        make_genesis(played.home / "genesis.json", played.home / "keys", "dev")
+        work(played, folder / "older")
+        records = asyncio.run(whole_topic(played.settings.kafka_client_options(), TOPIC))
+        yield Network(played, folder / "older", records)
+    finally:
+        local_kafka.stop(folder / "broker")
 
 
 def work(played: Played, older: Path) -> None:
