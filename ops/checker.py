@@ -46,8 +46,46 @@ _ROLES = {
     "providers.catalogue": "providers.ListModel providers.DelistModel",
     "liveness.collector": "liveness.RecordHeartbeats",
     "liveness.clock": "liveness.ExcuseSlots liveness.CloseEpoch",
-    "inference.router": "inference.OpenRequest inference.StartAttempt inference.EndAttempt",
+    "inference.arbiter": "inference.ResolveDispute",
     "inference.gpu": "inference.SubmitReceipt",
+    "inference.oracle": "inference.RefuteReceipt",
+    "inference.process": "inference.SettleReceipt inference.CloseRequest",
+    "inference.router": "inference.OpenRequest inference.StartAttempt inference.EndAttempt inference.CloseRequest",
+    "rewards.governor": "rewards.DeclareGenesis rewards.AllotGrant rewards.ReturnGrant rewards.CreateGrant rewards.RevokeGrant",
+    "rewards.process": "rewards.OpenYear rewards.MintEpoch rewards.ReturnGrant rewards.Issue rewards.RecordBurn "
+    "rewards.Release rewards.OpenEpoch rewards.CloseEpoch rewards.DivideOracleShare "
+    "rewards.PublishRoot rewards.Accrue rewards.Pay rewards.Earn rewards.LapseEscrow",
+    "rewards.registrar": "rewards.ReachMilestone rewards.RegisterOwner",
+    "rewards.relayer": "rewards.ConfirmRoot rewards.RecordClaim",
+    "rewards.settler": "rewards.SplitFee rewards.TakeFee",
+    "staking.council": "staking.ResolveAppeal",
+    "staking.holder": "staking.RequestUnstake staking.CancelUnstake staking.Withdraw staking.RegisterDevice "
+    "staking.DeregisterDevice staking.ResumeDevice staking.Dispute staking.Appeal staking.Drip",
+    "staking.member": "staking.ProveEquivocation",
+    "staking.oracle": "staking.Attest",
+    "staking.process": "staking.Stake staking.RequestUnstake staking.HoldForCase staking.ReleaseHold staking.Slash "
+    "staking.Tombstone staking.AdmitDevice staking.DeclineDevice staking.SuspendDevice "
+    "staking.OpenCase staking.ProveEquivocation staking.ProveRefutation staking.PostBond "
+    "staking.ResolveDispute staking.ExecuteCase staking.LapseCase staking.ClaimSerial "
+    "staking.FreeSerial staking.CountDrip",
+    "staking.relayer": "staking.Observe",
+    "treasury.attestor": "treasury.AttestReserves treasury.Reconcile",
+    "treasury.burner": "treasury.Burn",
+    "treasury.cashier": "treasury.ObserveDeposit treasury.SettleDeposit treasury.DisputeDeposit treasury.CloseDispute "
+    "treasury.ConfirmPayout treasury.ReturnPayout",
+    "treasury.gateway": "treasury.Hold",
+    "treasury.governor": "treasury.ConfigureMinter treasury.RemoveMinter",
+    "treasury.holder": "treasury.RequestWithdrawal treasury.CancelWithdrawal treasury.Hold",
+    "treasury.minter": "treasury.Mint",
+    "treasury.pauser": "treasury.PauseMinting",
+    "treasury.process": "treasury.ReceiveBacking treasury.WriteDownBacking treasury.MarkIssued treasury.RefundDeposit "
+    "treasury.CancelWithdrawal treasury.RouteWithdrawal treasury.LapseReview treasury.FundWithdrawal "
+    "treasury.SubmitPayout treasury.ReissueWithdrawal treasury.ReserveOutflow treasury.ReleaseOutflow "
+    "treasury.OpenAccount treasury.Credit treasury.Debit treasury.Hold treasury.Capture "
+    "treasury.Release treasury.ExpireHold treasury.Freeze treasury.Unfreeze",
+    "treasury.relayer": "treasury.ConfirmMint treasury.FailMint treasury.EscrowWithdrawal",
+    "treasury.reviewer": "treasury.ResumeMinting treasury.AssignDeposit treasury.ReviewWithdrawal treasury.Freeze "
+    "treasury.Unfreeze treasury.CloseBreak treasury.Adjust treasury.ApproveAdjustment",
 }
 ROLES = {kind: tuple(r for r in _ROLES if kind in _ROLES[r].split()) for kinds in _ROLES.values() for kind in kinds.split()}
 """From the specification. A command that is not here is counted as unjudged, and an unjudged command is a failure."""

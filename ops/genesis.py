@@ -24,7 +24,7 @@ from contracts.identity import SERVICE_KEY_DAYS
 
 ROOTS = 3
 """Keys that found the network and register all others (white paper 13.1: no single person does)."""
-PROCESS_KINDS = frozenset({"process", "clock", "collector", "sequencer"})
+PROCESS_KINDS = frozenset({"process", "clock", "collector", "sequencer", "settler"})
 """Roles of the deployment's own processes: each context says in its language which of them it wants."""
 AUDITORS = 2
 """What matters in the audit log takes two persons."""

@@ -32,7 +32,7 @@ MOST = 2_000
 """Tasks that are sent at a time; what is left is due in the next turn."""
 AGAIN_SECONDS = 20.0
 """A task that is still due is sent again after this: its command or its outcome may be under way."""
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 4.0
 PAUSE_SECONDS = (0.5, 30.0)
 """After a failure: the first pause and the longest, each twice the one before."""
 
