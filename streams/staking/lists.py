@@ -1,8 +1,9 @@
 """What staking has to do next, as the views show it. A plan says it until the views show that it is done."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import sha256
 
 from contracts import Command, Digest, EventId, Label, StreamName, instant
@@ -64,19 +65,19 @@ SENTENCE_DAYS = 7
 def open_case_on_breach(desk: Desk) -> Iterator[Task]:
     """More than 5 % of what an epoch left was missed: the device's bond is accused, with a panel that its seed draws."""
     first = epoch_at(desk.now - timedelta(seconds=EVIDENCE_SECONDS)) - 1
+    oracles = cache(lambda epoch: oracles_at(epoch, desk.connection))
     for breach in breaches(first, desk.connection):
         if desk.now <= starts(breach.closed.epoch + 1) + timedelta(seconds=EVIDENCE_SECONDS):
-            yield _accusing(breach, desk)
+            yield _accusing(breach, oracles(breach.closed.epoch + 1), desk)
 
 
-def _accusing(breach: Breach, desk: Desk) -> Task:
+def _accusing(breach: Breach, oracles: Sequence[str], desk: Desk) -> Task:
     device, closed = breach.device, breach.closed
     at_risk = at_risk_at("bond", device, closed.epoch, desk.connection)
-    oracles = [oracle for oracle in oracles_at(closed.epoch + 1, desk.connection) if oracle != device]
     accusation = OpenCase(
         subject=SubjectName(device), offence="downtime", epoch=closed.epoch, evidence=Digest(closed.evidence),
         uptime=closed.uptime, bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),),
-        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, oracles), seed=Digest(breach.seed),
+        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, [oracle for oracle in oracles if oracle != device]), seed=Digest(breach.seed),
         policy_version=POLICY_VERSION,
     )  # fmt: skip
     case = case_id(device, "downtime", closed.epoch, closed.evidence)
