@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from contracts import Address, Amount, Command, Did, Digest, Event, Record
+from contracts import Address, Amount, Did, Digest, Event, EventId, Record, StreamName
 from contracts.inference import (
     FEES,
     LATE_HOLD_SECONDS,
@@ -12,9 +12,7 @@ from contracts.inference import (
     UNSETTLED_SECONDS,
     CloseCause,
     CloseRequest,
-    Funds,
     ReceiptSettled,
-    RequestClosed,
     RouteDecided,
     SettleReceipt,
     purpose_of,
@@ -22,20 +20,23 @@ from contracts.inference import (
 )
 from contracts.liveness import LivenessEvent, epoch_of, slot_at
 from contracts.providers import ProvidersEvent
-from contracts.treasury import Capture, Hold, Release, account_stream
+from contracts.treasury import AccountId, Capture, Hold, HoldId, Release, account_stream
 from domain.inference.routing import Ask, decide
 from domain.inference.table import RoutingTable
 from projections.inference import (
     Overdue,
+    Payment,
     Settlement,
     billing_terms,
     decision_log,
     lost,
+    payments_of,
     provider_earnings,
     receipt_book,
     to_settle,
     unreceived,
 )
+from projections.treasury import HoldDue, open_holds
 from streams import Desk, Intent, Process, Stream, Task, TodoList, World
 
 ASK_AGAIN_SECONDS = 60
@@ -49,9 +50,10 @@ def streams(world: World) -> Iterator[Stream]:
     yield receipt_book()
     yield provider_earnings()
     yield billing_terms()
-    yield Process("capture_what_was_settled", ("inference",), capture_what_was_settled)
+    yield Process("hold_what_is_settled_late", ("inference",), hold_what_is_settled_late)
     yield TodoList("settle_what_matches", settle_what_matches)
     yield TodoList("close_lost_requests", close_lost_requests, every_seconds=5)
+    yield TodoList("capture_what_was_settled", capture_what_was_settled)
 
 
 def settle_what_matches(desk: Desk) -> Iterator[Task]:
@@ -92,29 +94,56 @@ def _closing(overdue: Overdue, cause: CloseCause, desk: Desk) -> Iterator[Task]:
         at = refusal.at + timedelta(seconds=ASK_AGAIN_SECONDS)
 
 
-def capture_what_was_settled(event: Event, record: Record) -> Iterator[Intent]:
-    """What is owed is taken from its hold, the rest and what is not owed are free again; without a hold no money moves."""
+def capture_what_was_settled(desk: Desk) -> Iterator[Task]:
+    """What is owed is taken from its hold and the rest is free again; what is not owed is free.
+
+    A hold waits as long as its request is under way. One without a request (its router died before it asked) waits for its end.
+    """
+    held = open_holds("request", desk.connection)
+    payments = payments_of({_request_of(due) for due in held}, desk.connection)
+    for due in held:
+        payment = payments.get(_request_of(due))
+        is_its = payment is not None and payment.account == due.owner and payment.asset == due.amount.asset
+        if payment is not None and is_its and payment.paid_from == due.hold:
+            yield from _capture(due, payment)
+        elif payment is not None and is_its and payment.hold == due.hold:
+            if payment.state in ("closed", "late", "settled"):
+                yield _release(due, due.since)
+        elif due.expires_at <= desk.now:
+            yield _release(due, due.expires_at)
+
+
+def _request_of(due: HoldDue) -> str:
+    return due.purpose.rpartition("/")[2]
+
+
+def _capture(due: HoldDue, payment: Payment) -> Iterator[Task]:
+    if payment.owed is not None and payment.settled_at is not None:
+        # No more than there is: what the router said of the hold is its own word.
+        amount = Amount.of(due.amount.asset, min(payment.owed, due.amount.units))
+        command = Capture(hold=HoldId(due.hold), amount=amount, counter=FEES)
+        yield Task(command, _account(due), f"capture:{due.event}", payment.settled_at, EventId(due.event))
+
+
+def _release(due: HoldDue, at: datetime) -> Task:
+    return Task(Release(hold=HoldId(due.hold)), _account(due), f"release:{due.event}", at, EventId(due.event))
+
+
+def _account(due: HoldDue) -> StreamName:
+    return account_stream(due.owner, due.amount.asset)
+
+
+def hold_what_is_settled_late(event: Event, record: Record) -> Iterator[Intent]:
+    """A dispute that was resolved after its request was closed: its hold is free, so another is made."""
     match event:
-        case ReceiptSettled():
-            yield from _capturing(event, record)
-        case RequestClosed(funds=Funds() as funds):
-            yield Intent(Release(hold=funds.hold), account_stream(funds.account, funds.asset))
+        case ReceiptSettled(held_anew=True, account=AccountId() as account, hold=HoldId() as hold):
+            owed = Amount.of(event.asset, event.price + event.protocol_fee)
+            until = record.moment + timedelta(seconds=LATE_HOLD_SECONDS)
+            if owed.units:
+                command = Hold(hold=hold, amount=owed, purpose=purpose_of(record.stream_id), expires_at=until)
+                yield Intent(command, account_stream(account, event.asset))
         case _:
             pass
-
-
-def _capturing(event: ReceiptSettled, record: Record) -> Iterator[Intent]:
-    if event.account is None or event.hold is None:
-        return
-    stream, amount = account_stream(event.account, event.asset), Amount.of(event.asset, event.price + event.protocol_fee)
-    steps: list[Command] = [Capture(hold=event.hold, amount=amount, counter=FEES)]
-    if event.held_anew:
-        if not amount.units:
-            return
-        until = record.moment + timedelta(seconds=LATE_HOLD_SECONDS)
-        steps.insert(0, Hold(hold=event.hold, amount=amount, purpose=purpose_of(record.stream_id), expires_at=until))
-    for ordinal, step in enumerate(steps):
-        yield Intent(step, stream, ordinal)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What waits to be done about requests: receipts to settle, routers that are lost, receipts that never came."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +27,19 @@ class Settlement:
     ended_at: datetime
     stands_since: datetime
     is_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """From what a request is to be paid, and what it owes in units of the asset, once that is known."""
+
+    state: str
+    account: str | None
+    asset: str
+    hold: str | None
+    paid_from: str | None
+    owed: int | None
+    settled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,18 @@ def unreceived(now: datetime, connection: Connection) -> Iterator[Overdue]:
     late = and_(requests.c.running == 0, requests.c.receipt_until < rfc3339(now))
     for row in connection.execute(_unowed(late)):
         yield Overdue(row.request, _until(row, instant(row.receipt_until)))
+
+
+def payments_of(names: Collection[str], connection: Connection) -> dict[str, Payment]:
+    """By request; those that were never opened are left out."""
+    found, asked = {}, sorted(names)
+    for start in range(0, len(asked), 500):
+        piece = select(requests).where(requests.c.request.in_(asked[start : start + 500]))
+        for row in connection.execute(piece):
+            owed = None if row.settled_at is None else row.price + row.protocol_fee
+            settled_at = None if row.settled_at is None else instant(row.settled_at)
+            found[row.request] = Payment(row.state, row.account, row.asset, row.hold, row.paid_from, owed, settled_at)
+    return found
 
 
 def _until(row: Any, at: datetime) -> datetime:
