@@ -69,6 +69,7 @@ def _raw_topics() -> list[str]:
 
 class _AnyWorld:
     network = "any"
+    outside = None
 
     def verify(self, did: str, value: bytes, signature: str) -> bool:
         raise NotImplementedError
