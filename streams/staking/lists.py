@@ -77,7 +77,7 @@ def _accusing(breach: Breach, oracles: Sequence[str], desk: Desk) -> Task:
     accusation = OpenCase(
         subject=SubjectName(device), offence="downtime", epoch=closed.epoch, evidence=Digest(closed.evidence),
         uptime=closed.uptime, bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),),
-        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, [oracle for oracle in oracles if oracle != device]), seed=Digest(breach.seed),
+        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, set(oracles) - {device}), seed=Digest(breach.seed),
         policy_version=POLICY_VERSION,
     )  # fmt: skip
     case = case_id(device, "downtime", closed.epoch, closed.evidence)
@@ -93,7 +93,7 @@ def fund_a_stake(desk: Desk) -> Iterator[Task]:
     """
     for due in (*open_holds("stake", desk.connection), *open_holds("bond", desk.connection)):
         account = StreamName(f"treasury/account/{due.account}")
-        key = f"{sha256(f'{account} {due.hold}'.encode()).hexdigest()}"
+        key = sha256(f"{account} {due.hold}".encode()).hexdigest()
         command = _funding(due, account)
         if command is None:
             yield Task(Release(hold=HoldId(due.hold)), account, f"refuse:{key}", due.since)
