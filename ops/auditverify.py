@@ -38,12 +38,27 @@ BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog
 _ROLES = """identity.root Found / identity.registrar ProposeKey ApproveKey WithdrawRole RevokeKey / identity.self RotateKey
 WithdrawRole RevokeKey / providers.gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer /
 providers.process BindGpu NoteStanding SuspendOffer ReinstateOffer / providers.catalogue ListModel DelistModel /
-liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / inference.router OpenRequest / custody.process
-CreateKey Shred / audit.officer PlaceHold ReleaseHold OrderErasure / audit.process ResumeErasure ConfirmErasure /
-audit.publisher PublishSchema / audit.clock ExpireRetention / audit.reader RecordRead RecordPack ReportTampering /
-audit.sequencer HaltShard RecordServed ReportTampering / audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness
-RotateLogKey / operations.operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader
-ParkStream ConfirmDrained / operations.analyst RunWhatIf ReplayWindow ExportRecords"""
+liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / custody.process CreateKey Shred / audit.officer
+PlaceHold ReleaseHold OrderErasure / audit.process ResumeErasure ConfirmErasure / audit.publisher PublishSchema / audit.clock
+ExpireRetention / audit.reader RecordRead RecordPack ReportTampering / audit.sequencer HaltShard RecordServed ReportTampering
+/ audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness RotateLogKey / operations.operator StartRebuild
+SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader ParkStream ConfirmDrained /
+operations.analyst RunWhatIf ReplayWindow ExportRecords / inference.arbiter ResolveDispute / inference.gpu SubmitReceipt /
+inference.oracle RefuteReceipt / inference.process SettleReceipt CloseRequest / inference.router OpenRequest StartAttempt
+EndAttempt CloseRequest / rewards.governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / rewards.process
+OpenYear MintEpoch ReturnGrant Issue RecordBurn Release OpenEpoch CloseEpoch DivideOracleShare PublishRoot Accrue Pay Earn
+LapseEscrow / rewards.registrar ReachMilestone RegisterOwner / rewards.relayer ConfirmRoot RecordClaim / rewards.settler
+SplitFee TakeFee / staking.council ResolveAppeal / staking.holder RequestUnstake CancelUnstake Withdraw RegisterDevice
+DeregisterDevice ResumeDevice Dispute Appeal Drip / staking.member ProveEquivocation / staking.oracle Attest / staking.process
+Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice DeclineDevice SuspendDevice OpenCase
+ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase ClaimSerial FreeSerial CountDrip /
+staking.relayer Observe / treasury.attestor AttestReserves Reconcile / treasury.burner Burn / treasury.cashier ObserveDeposit
+SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / treasury.gateway Hold / treasury.governor
+ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter Mint /
+treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit CancelWithdrawal
+RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow OpenAccount Credit
+Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint EscrowWithdrawal /
+treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust ApproveAdjustment"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
 for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:

@@ -8,6 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+STOP_SECONDS = 1.0
+
 
 @asynccontextmanager
 async def bare_consumer(client: Mapping[str, Any], **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
@@ -20,12 +22,18 @@ async def bare_consumer(client: Mapping[str, Any], **options: Any) -> AsyncItera
     try:
         yield consumer
     finally:
-        await _stop(consumer)
+        await stop_consumer(consumer)
 
 
-async def _stop(consumer: AIOKafkaConsumer) -> None:
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop it, whatever aiokafka makes of it."""
+    stopping = asyncio.create_task(consumer.stop())
+    # aiokafka 0.14: a fetcher that lets go of an old assignment takes the cancellation that ends it for that of a fetch,
+    # and goes on for ever. It is told again.
+    while not (await asyncio.wait([stopping], timeout=STOP_SECONDS))[0]:
+        consumer._fetcher._fetch_task.cancel()
     try:
-        await consumer.stop()
+        await stopping
     except asyncio.CancelledError:
         # aiokafka 0.14 awaits a task that it cancelled before its first step, and lets that cancellation out as ours.
         task = asyncio.current_task()

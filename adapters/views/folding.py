@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from adapters.garbage import collect_rarely
+from adapters.kafka.bare import stop_consumer
 from adapters.kafka.locate import locate, looking
 from adapters.views.beside import NEXT, Beside
 from adapters.views.faults import is_transient
@@ -165,7 +166,7 @@ class Log:
         self._consumer.assign(list(self._partitions.values()))
 
     async def close(self) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     @property
     def shards(self) -> list[str]:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from adapters.bank.entries import Entry, Statement
 from adapters.bank.paper import PaperBank, PaperChain
-from adapters.bank.ports import Call
+from adapters.bank.ports import Call, NoAnswer
 from adapters.bank.statements import parse_statement
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.sealing import Place
@@ -71,6 +72,8 @@ ALLOWANCE = 10**24
 PREPAID = 100 * 10**18
 """USD.s units."""
 MOST_DEPOSITS = 25
+
+T = TypeVar("T")
 CHAT = [model for model in CATALOGUE if model.kind == "chat"]
 
 
@@ -180,8 +183,8 @@ class Money:
         digest = Digest(hashlib.sha256(f"{HOLDER} {IBAN}".encode()).hexdigest())
         ask = RequestWithdrawal(amount=amount, destination=sealed, destination_digest=digest)
         await accepted(self.client, [self._signed(HOLDER, ask, stream, id=command)])
-        nonce = self._chain.next_nonce(WALLET)
-        self._chain.send(Call("request_burn", coin, amount.units, "", name, WALLET, nonce))
+        nonce = await patiently(lambda: self._chain.next_nonce(WALLET))
+        await patiently(lambda: self._chain.send(Call("request_burn", coin, amount.units, "", name, WALLET, nonce)))
         await self._until(lambda c: self._is(name, "under_review", c), "the review")
         for reviewer in REVIEWERS:
             note = uuid7()
@@ -204,8 +207,8 @@ class Money:
             debts = Debts(owed_in(coin, connection), balance_of("bank:", bank_of(coin), connection))
         assert books is not None
         figures = compare(outside, coin, debts)
-        assert figures.bank is not None
-        assert figures.owed is not None
+        while figures.bank is None or figures.owed is None or figures.evm_supply is None:
+            figures = compare(outside, coin, debts)
         native = Amount.of(coin.partition(".")[0], 0)
         found = Reconcile(
             slot=Slot(f"statement:{source[:32]}"), block=figures.block, bank=figures.bank, owed=figures.owed,
@@ -297,6 +300,15 @@ class Money:
 
     async def _until(self, true: Callable[[Connection], bool], what: str) -> None:
         await until(self.views, true, what)
+
+
+async def patiently(ask: Callable[[], T]) -> T:
+    """What a person does whom the chain does not answer."""
+    while True:
+        try:
+            return ask()
+        except NoAnswer:
+            await asyncio.sleep(0.1)
 
 
 def _credits(statements: Sequence[Statement]) -> list[Entry]:
