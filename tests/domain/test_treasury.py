@@ -7,6 +7,7 @@ import pytest
 
 from contracts import Address, Amount, Label
 from contracts.treasury import (
+    AccountId,
     AssignDeposit,
     AttestReserves,
     BackingReceived,
@@ -600,3 +601,22 @@ def test_a_dispute_that_is_lost_says_whether_coins_had_been_issued(is_minted: bo
     then(deposit, lambda: deposit.close_dispute(lost, is_minted=is_minted), event)
     assert deposit.issuable == 0
     refused(deposit, lambda: deposit.refund(refund(1), is_minted=False), DepositClosed)
+
+
+def test_a_deposit_of_somebody_without_a_wallet_gets_one_and_no_other_owner() -> None:
+    deposit = a_deposit(settle(), to=None)
+    mine, other = (AssignDeposit(owner=AccountId(name), to=WALLET) for name in ("alice", "bob"))
+    assert deposit.issuable == 0
+
+    refused(deposit, lambda: deposit.assign(other), AlreadyAssigned)
+    then(deposit, lambda: deposit.assign(mine), DepositAssigned(**dict(mine)))
+    assert deposit.issuable == 24_200
+
+
+def test_no_more_is_disputed_than_was_paid_and_not_given_back() -> None:
+    deposit = a_deposit(settle())
+    deposit.refund(refund(200), is_minted=False)
+    deposit.pending.clear()
+
+    refused(deposit, lambda: deposit.dispute(dispute(24_801)), ExceedsDeposit)
+    then(deposit, lambda: deposit.dispute(dispute(24_800)), DepositDisputed(**dict(dispute(24_800))))
