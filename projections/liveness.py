@@ -123,6 +123,25 @@ def presence_of(device: Did, epoch: int, connection: Connection) -> Presence:
     return Presence(count, done.bitmap, done.expected, done.excused, done.missed, done.root, done.is_breach)
 
 
+def days_of_beats(epoch: int, connection: Connection) -> dict[str, frozenset[int]]:
+    """The slots of the epoch that each device beat."""
+    first = epoch * SLOTS_PER_EPOCH
+    rows = connection.execute(select(beats.c.device, beats.c.bitmap).where(beats.c.epoch == epoch))
+    return {
+        row.device: frozenset(first + n for n, bit in enumerate(f"{int(row.bitmap, 16):0288b}") if bit == "1") for row in rows
+    }
+
+
+def is_excused(epoch: int, connection: Connection) -> bool:
+    """Whether the epoch has ended: the slots that were nobody's fault are known."""
+    return connection.execute(select(excuses.c.epoch).where(excuses.c.epoch == epoch)).first() is not None
+
+
+def closed_in(epoch: int, connection: Connection) -> frozenset[str]:
+    """Devices whose epoch is closed."""
+    return frozenset(connection.scalars(select(closed.c.device).where(closed.c.epoch == epoch)))
+
+
 def breaches_of(epoch: int, connection: Connection) -> Sequence[str]:
     """Devices whose closed epoch is a breach."""
     statement = select(closed.c.device).where(closed.c.epoch == epoch, closed.c.is_breach).order_by(closed.c.device)

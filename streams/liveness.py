@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from adapters.views.positions import last_heard, positions_in
 from contracts import BadRecord, CommandRecord, Did, Digest, Label, parse_command
 from contracts.liveness import (
     EXCUSE_PERCENT,
@@ -20,18 +22,26 @@ from contracts.liveness import (
     Heartbeat,
     RecordHeartbeats,
     RejectedBeats,
+    ShardCut,
     SlotCount,
+    epoch_of,
     fleet_of,
+    slot_at,
 )
 from domain.liveness import day_stream, untimely
-from projections.liveness import uptime
-from streams import Collector, Intent, RawRecord, Stream, World
+from projections.liveness import closed_in, days_of_beats, is_excused, uptime
+from projections.staking.due import expected_in
+from streams import Collector, Desk, Intent, RawRecord, Stream, Task, TodoList, World
 
 TOPIC = "liveness.heartbeats"
+POLICY_VERSION = 1
+SETTLED_SECONDS = 60
+"""So much later than an epoch's last beat may come the collector must have read, for what it reads is not quite in order."""
 
 
 def streams(world: World) -> Iterator[Stream]:
     yield uptime()
+    yield TodoList("end_the_day", end_the_day, every_seconds=30)
     yield Collector("heartbeats", TOPIC, lambda records: collect(records, world))
 
 
@@ -130,6 +140,32 @@ def close_the_epoch(
             yield Intent(command, f"liveness/device/{expected.device}", ordinal)
 
     return excuse, closings
+
+
+def end_the_day(desk: Desk) -> Iterator[Task]:
+    """Yesterday's excused slots, then a closing for each device that staking expects. It waits for the collector, and guesses
+    nothing: as long as that has read no record from after the day, our own outage may be to blame."""
+    epoch = epoch_of(slot_at(desk.now.timestamp() - LATE_SECONDS)) - 1
+    over = datetime.fromtimestamp((epoch + 1) * SLOTS_PER_EPOCH * SLOT_SECONDS + LATE_SECONDS, UTC)
+    expected = expected_in(epoch, desk.connection)
+    heard = last_heard("heartbeats", desk.connection)
+    if not expected or heard is None or heard < over + timedelta(seconds=SETTLED_SECONDS):
+        return
+    beaten = days_of_beats(epoch, desk.connection)
+    fleet = [Expected(each.device_key, each.slots, beaten.get(each.device_key, frozenset())) for each in expected]
+    cut = tuple(ShardCut(shard=shard, next=read) for shard, read in sorted(positions_in("uptime", desk.connection).items()))
+    ending = close_the_epoch(epoch, fleet, cut, desk.now.timestamp(), POLICY_VERSION)
+    if ending is None:
+        return
+    excuse, closings = ending
+    if not is_excused(epoch, desk.connection):
+        yield Task(excuse.command, excuse.subject, f"excuse:{epoch}", over)
+        return
+    done = closed_in(epoch, desk.connection)
+    for closing in closings():
+        device = closing.subject.rpartition("/")[2]
+        if device not in done:
+            yield Task(closing.command, closing.subject, f"close:{epoch}:{device}", over)
 
 
 def _excused(epoch: int, devices: Sequence[Expected]) -> Iterator[SlotCount]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from adapters.views.tables import positions
-from contracts import ZERO_HASH
+from contracts import ZERO_HASH, instant
 
 
 class Fenced(Exception):
@@ -79,3 +80,15 @@ def positions_of(connection: Connection, reader: str) -> dict[str, Position]:
     """Every shard that the reader has ever claimed."""
     rows = connection.execute(select(positions.c.shard, *_COLUMNS).where(positions.c.reader == reader))
     return {row[0]: Position(*row[1:]) for row in rows}
+
+
+def positions_in(reader: str, connection: Connection) -> dict[str, int]:
+    """How far the reader has come in each shard: the record that it applies next."""
+    found = connection.execute(select(positions.c.shard, positions.c.next).where(positions.c.reader == reader))
+    return {row.shard: row.next for row in found}
+
+
+def last_heard(reader: str, connection: Connection) -> datetime | None:
+    """The time of the newest record that the reader has applied in any shard; None before the first."""
+    newest = connection.scalar(select(func.max(positions.c.last_time)).where(positions.c.reader == reader))
+    return instant(newest) if newest else None

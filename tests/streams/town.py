@@ -91,6 +91,11 @@ class Town:
         self.sent: set[tuple[str, str, datetime]] = set()
         self.serial = 0
 
+    def wire(self, *more: Stream) -> None:
+        """Something else that listens, from the beginning of its topics on."""
+        self.wired += more
+        self.of.update({Projector(self.engine, wired): wired for wired in more if isinstance(wired, Projection)})
+
     def ask(self, command: Command, subject: str, by: str = STORE) -> list[Event]:
         """The events. Raises Refused."""
         self.serial += 1

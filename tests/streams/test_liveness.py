@@ -1,0 +1,103 @@
+"""A day ends by itself: once what came late is in, and never because it was we who were deaf."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from adapters.views.tables import positions
+from commands.liveness import Liveness
+from contracts import rfc3339
+from contracts.liveness import SLOTS_PER_EPOCH, RecordHeartbeats, fleet_of
+from domain.staking.arithmetic import starts
+from projections.liveness import closed_in, presence_of, uptime
+from streams import TodoList
+from streams.liveness import end_the_day
+from tests.domain.given import did
+from tests.domain.staking import TODAY
+from tests.streams.test_staking import DEVICE, Village, a_beat
+
+FIRST = TODAY * SLOTS_PER_EPOCH
+NEIGHBOURS = [did(f"neighbour {n}") for n in range(5)]
+OVER = starts(TODAY + 1) + timedelta(seconds=600)
+
+
+class Neighbourhood(Village):
+    """Liveness is in town, too: a device is registered, beats all day but in the first slots, and then it is night."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.services["liveness"] = Liveness(self.streams, lambda *_: True)
+        self.wire(uptime(), TodoList("end_the_day", end_the_day))
+        for device in (DEVICE, *NEIGHBOURS):
+            self.stake("bond", device, 10**6)
+            self.register(device, key=device, serial=device)
+        self.oracles(3)
+
+    def beats(self, missed: int) -> None:
+        """Its neighbours beat all day: what everybody misses is nobody's fault."""
+        self.now = starts(TODAY + 1)
+        for device, first in ((DEVICE, FIRST + missed), *((neighbour, FIRST) for neighbour in NEIGHBOURS)):
+            slots = range(first, FIRST + SLOTS_PER_EPOCH)
+            for start in range(0, len(slots), 100):
+                beats = tuple(a_beat(slot, device) for slot in slots[start : start + 100])
+                self.ask(RecordHeartbeats(beats=beats, rejected=()), f"liveness/fleet/{fleet_of(device)}")
+
+    def heard(self, moment: datetime) -> None:
+        """The collector has read a record of that moment."""
+        row = {"reader": "heartbeats", "shard": "liveness.heartbeats/0", "next": 9, "last_hash": "0" * 64, "offset": 9}
+        with self.engine.begin() as connection:
+            connection.execute(positions.delete().where(positions.c.reader == "heartbeats"))
+            connection.execute(insert(positions).values(**row, last_time=rfc3339(moment), epoch=1, generation=0))
+
+    def is_closed(self) -> bool:
+        with self.views() as connection:
+            return DEVICE in closed_in(TODAY, connection)
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Neighbourhood:
+    found = Neighbourhood(tmp_path)
+    found.beats(15)
+    found.now = OVER
+    return found
+
+
+def test_a_day_is_closed_when_the_collector_is_past_it(town: Neighbourhood) -> None:
+    """Of 288 slots fifteen were missed: that is a breach, and a case."""
+    town.heard(OVER + timedelta(seconds=61))
+
+    town.wait(seconds=90)
+
+    assert town.is_closed()
+    with town.views() as connection:
+        assert presence_of(DEVICE, TODAY, connection).missed == 15
+    assert town.state() == "open"
+
+
+def test_a_collector_that_lags_keeps_the_day_open(town: Neighbourhood) -> None:
+    town.heard(OVER)
+
+    town.wait(hours=5)
+
+    assert not town.is_closed()
+
+
+def test_a_day_in_which_nobody_was_heard_is_not_held_against_anybody(tmp_path: Path) -> None:
+    found = Neighbourhood(tmp_path)
+    found.now = OVER
+
+    found.wait(hours=5)
+
+    assert not found.is_closed()
+
+
+def test_a_day_is_closed_once(town: Neighbourhood) -> None:
+    town.heard(OVER + timedelta(seconds=61))
+    town.wait(seconds=90)
+    town.sent.clear()
+
+    town.wait(hours=1)
+
+    assert town.names("liveness").count("EpochClosed") == 6
