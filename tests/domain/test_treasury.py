@@ -620,3 +620,14 @@ def test_no_more_is_disputed_than_was_paid_and_not_given_back() -> None:
 
     refused(deposit, lambda: deposit.dispute(dispute(24_801)), ExceedsDeposit)
     then(deposit, lambda: deposit.dispute(dispute(24_800)), DepositDisputed(**dict(dispute(24_800))))
+
+
+def test_what_was_lost_once_is_not_disputed_again() -> None:
+    deposit = a_deposit(settle())
+    deposit.dispute(dispute(5_000))
+    deposit.close_dispute(CloseDispute(dispute=BankReference("dp_1"), outcome="lost"), is_minted=False)
+    deposit.pending.clear()
+    second = dispute(20_001).model_copy(update={"dispute": BankReference("dp_2")})
+
+    refused(deposit, lambda: deposit.dispute(second), ExceedsDeposit)
+    assert deposit.issuable == 19_200
