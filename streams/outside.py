@@ -44,11 +44,13 @@ from projections.treasury.due import (
     BurnDue,
     MintDue,
     PayoutDue,
+    RefundDue,
     burns_to_send,
     escrows_to_release,
     mints_to_send,
     owed_in,
     payouts_to_send,
+    refunds_to_send,
 )
 from projections.treasury.outside import (
     Books,
@@ -76,6 +78,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield TodoList("release_what_is_not_paid", partial(release_what_is_not_paid, outside), every_seconds=5)
     yield TodoList("notice_coins_in_escrow", partial(notice_coins_in_escrow, outside))
     yield TodoList("pay_through_the_bank", partial(pay_through_the_bank, outside))
+    yield TodoList("give_back_what_was_not_issued", partial(give_back_what_was_not_issued, outside), every_seconds=10)
     yield TodoList("notice_payouts_that_return", partial(notice_payouts_that_return, outside), every_seconds=5)
     yield TodoList("notice_deposits", Credits(outside).plan, every_seconds=1)
     yield TodoList("reconcile_every_six_hours", partial(reconcile_every_six_hours, outside), every_seconds=5)
@@ -168,6 +171,18 @@ def _pay(outside: Outside, due: PayoutDue) -> Command | None:
             # Nothing was done: the order is due until there is money for it.
             raise NoAnswer(str(refused)) from refused
     return _told_of(outside, payment)
+
+
+def give_back_what_was_not_issued(outside: Outside, desk: Desk) -> Iterator[Errand]:
+    """Money whose coins could not be made goes back by the rail on which it came; the bank itself knows which has gone."""
+    for due in refunds_to_send(desk.connection):
+        stream = deposit_stream(due.rail, due.deposit.partition(".")[2])
+        yield Errand(partial(_give_back, outside, due), stream, f"refund:{due.reference}", due.since, EventId(due.event))
+
+
+def _give_back(outside: Outside, due: RefundDue) -> None:
+    if outside.bank.find(due.reference) is None:
+        outside.bank.pay(due.reference, f"the sender of {due.deposit}", due.amount)
 
 
 def _told_of(outside: Outside, payment: Payment) -> Command | None:

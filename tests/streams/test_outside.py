@@ -48,14 +48,14 @@ USD = "USD.s"
 class MoneyTown(Town):
     """The treasury, with a bank and a chain behind it."""
 
-    def __init__(self, path: Path, faults: Faults | None = None) -> None:
+    def __init__(self, path: Path, faults: Faults | None = None, operator: str = OPERATOR) -> None:
         self.now, self.path = MORNING, path
         kept = engine_for(f"sqlite:///{path}/calls.db")
         upgrade(kept, "views")
         self.bank = PaperBank(None, faults, lambda: self.now, "wire")
         self.chain = PaperChain(None, faults)
         self.paid_to: list[str] = []
-        outside = Outside(self.bank, "wire", self.chain, Calls(self.chain, kept, OPERATOR), self._reveal)
+        outside = Outside(self.bank, "wire", self.chain, Calls(self.chain, kept, operator), self._reveal)
         world = type("World", (), {"network": "test", "outside": outside})()
         wirings: Any = (treasury_wiring, ledger_wiring, outside_wiring)
         super().__init__(path, [Treasury], [stream for wiring in wirings for stream in wiring.streams(world)], MORNING)
@@ -214,6 +214,25 @@ def test_a_payout_that_comes_back_is_issued_again_exactly(tmp_path: Path) -> Non
     assert town.chain.balance_of(USD, WALLET) == 1_000 * 10**18
     with town.views() as connection:
         assert breaks_open(town.now, connection) == []
+    assert town.judge() == []
+
+
+def test_money_whose_coins_cannot_be_made_goes_back_once(tmp_path: Path) -> None:
+    """The contract refuses whoever is not its operator: two failures, then the bank returns what it holds."""
+    town = MoneyTown(tmp_path, operator="0x" + "bb" * 20)
+    town.ask(ConfigureMinter(minter=STORE, allowance=Amount.of(USD, 10**24)), stablecoin_stream(USD))
+    town.turns(3)
+    town.bank.deposit("W1", Amount.of("USD.bank", 5_000))
+    until(town, lambda: deposit(town, "W1") is not None and deposit(town, "W1").state == "settled")
+    town.ask(AssignDeposit(owner=AccountId("ada"), to=WALLET), deposit_stream("wire", "W1"), by=FIRST)
+    until(town, lambda: deposit(town, "W1").state == "closed")
+    town.turns(3)
+    town.sent.clear()
+    town.turns(3)
+
+    assert town.bank.balance("USD.bank").held.units == 0
+    assert town.chain.balance_of(USD, WALLET) == 0
+    assert town.names().count("MintFailed") == 2
     assert town.judge() == []
 
 
