@@ -69,6 +69,47 @@ def submit(
         say("A deposit becomes coins once its owner is known: treasury.AssignDeposit")
 
 
+@bank.command()
+def match(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="MT940, or CAMT.053.")],
+    rail: Annotated[str, typer.Option(help="The way on which the money came.")] = "wire",
+    as_json: Json = False,
+) -> None:
+    """Compare a statement with the books, entry by entry. Exit code 1 if something does not fit."""
+    from dataclasses import asdict
+
+    from adapters.bank.statements import StatementRefused, parse_statement
+    from domain.treasury.matching import Line
+    from domain.treasury.matching import match as compare
+    from ops.cli.money import views
+    from projections.treasury.outside import booked_in
+
+    try:
+        statements = parse_statement(file.read_bytes())
+    except StatementRefused as error:
+        raise Failure(f"{file.name}: {error}", "spaceos bank read shows each statement") from None
+    asset = statements[0].asset
+    lines = [
+        Line(entry.payment_reference if entry.cents < 0 and entry.payment_reference else entry.reference, entry.cents)
+        for statement in statements
+        if statement.asset == asset
+        for entry in statement.entries
+    ]
+    with views() as connection:
+        found = compare(lines, booked_in(asset, rail, connection))
+    if as_json:
+        answer({"asset": asset, "fit": found.fit, "mismatches": [asdict(each) for each in found.mismatches]})
+    else:
+        rows = [
+            (each.kind, each.name, *(None if n is None else amount(n, asset) for n in (each.bank_cents, each.books_cents)))
+            for each in found.mismatches
+        ]
+        table(f"{asset}: what does not fit", ("", "entry", "bank", "books"), rows)
+        say(f"{found.fit} of {len(lines)} entries fit, {amount(found.cents, asset)} together")
+    if found.mismatches:
+        raise typer.Exit(Exit.FOUND_WRONG)
+
+
 def _show(verdict: "Statement | StatementRefused") -> None:
     from adapters.bank.statements import StatementRefused
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from contracts import Amount, instant, rfc3339
+from contracts.treasury import coin_of
 from projections.treasury import tables
 
 
@@ -81,3 +82,14 @@ def is_reconciled(coin: str, slot: str, connection: Connection) -> bool:
     done = select(table.c.slot).where(table.c.coin == coin, table.c.slot == slot)
     missing = select(found.c.slot).where(found.c.coin == coin, found.c.slot == slot, found.c.kind == "missing_source")
     return connection.execute(done).first() is not None or connection.execute(missing).first() is not None
+
+
+def booked_in(asset: str, rail: str, connection: Connection) -> dict[str, int]:
+    """What the bank should show of an asset, by the name that an entry has: credits by reference, payouts by our key."""
+    credit, paid = tables.deposits, tables.withdrawals
+    came = select(credit.c.reference, credit.c.net).where(
+        credit.c.asset == asset, credit.c.rail == rail, credit.c.state != "observed"
+    )
+    found = {row.reference: row.net for row in connection.execute(came)}
+    went = select(paid.c.key, paid.c.payout).where(paid.c.state == "paid", paid.c.coin == coin_of(asset))
+    return found | {row.key: -row.payout for row in connection.execute(went)}
