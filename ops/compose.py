@@ -66,9 +66,13 @@ class Deployment:
         store.plant(self.genesis.grants())
         return store
 
-    @cached_property
+    @property
     def outside(self) -> Outside | None:
         """The bank and the chain that the settings name."""
+        return self._outside
+
+    @cached_property
+    def _outside(self) -> Outside | None:
         if self.settings.outside is None:
             return None
         folder = self.settings.home / "outside"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from lxml import etree
+from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]  it has no stubs
 
 from adapters.bank.entries import Entry, References, Statement, StatementRefused, adds_up, asset_of, cents_of
 

@@ -27,6 +27,7 @@ class Place(Protocol):
     @property
     def path(self) -> str:
         """The way through the XML, `Stmt[2]/Ntry[1]`; empty where lines are enough."""
+        ...
 
 
 class StatementRefused(ValueError):

@@ -82,21 +82,27 @@ class Bank(Protocol):
 
     def pay(self, key: str, destination: str, amount: Amount) -> Payment:
         """Order a payment; with a key that it knows, its payment as it is now. Raises OrderRefused, NoAnswer."""
+        ...
 
     def find(self, key: str) -> Payment | None:
         """The payment that was ordered under the key. None is final only where nobody is still ordering. Raises NoAnswer."""
+        ...
 
     def balance(self, asset: str) -> Balance:
         """Raises NoAnswer."""
+        ...
 
     def entries(self, asset: str, after: str = "") -> Entries:
         """What was booked after the cursor, the empty one being the beginning. Raises NoAnswer."""
+        ...
 
     def deliveries(self) -> list[Delivery]:
         """What it has to tell, late, in any order and more than once: a hint to look, never the last word. Raises NoAnswer."""
+        ...
 
     def acknowledge(self, delivery: str) -> None:
         """It need not be delivered again; it may be all the same. Raises NoAnswer."""
+        ...
 
 
 # A chain
@@ -161,21 +167,28 @@ class Chain(Protocol):
 
     def next_nonce(self, sender: str) -> int:
         """The first that no transaction of the sender has, mined or waiting. Raises NoAnswer."""
+        ...
 
     def send(self, call: Call) -> str:
         """Its hash; a call that was sent before is known by it and not done twice. Raises NonceTaken, Underpriced, NoAnswer."""
+        ...
 
     def holder_of(self, sender: str, nonce: int) -> str | None:
         """The hash of the transaction that has the nonce, mined or waiting. Raises NoAnswer."""
+        ...
 
     def receipt(self, transaction: str) -> Receipt | None:
         """None while it waits, or where it was replaced or never arrived. Raises NoAnswer."""
+        ...
 
     def head(self) -> int:
         """The newest final block. Raises NoAnswer."""
+        ...
 
     def total_supply(self, asset: str, block: int) -> int:
         """As it was after the block. Raises LookupError for one that is not there yet, NoAnswer."""
+        ...
 
     def logs(self, after: int = 0) -> Logs:
         """Of the blocks after this one. Raises NoAnswer."""
+        ...

@@ -31,7 +31,8 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     # aiokafka 0.14: a fetcher that lets go of an old assignment takes the cancellation that ends it for that of a fetch,
     # and goes on for ever. It is told again.
     while not (await asyncio.wait([stopping], timeout=STOP_SECONDS))[0]:
-        consumer._fetcher._fetch_task.cancel()
+        fetcher: Any = consumer._fetcher
+        fetcher._fetch_task.cancel()
     try:
         await stopping
     except asyncio.CancelledError:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
 from contracts import Amount
 from contracts.rewards import (
@@ -162,7 +162,7 @@ class FeeStream(Aggregate[FeeEvent]):
             raise NotOfThisStream(f"the fee belongs to {fee_stream(kind, payee, asset)}", "subject")
 
 
-def _burned(asset: str, units: int) -> dict[str, int]:
+def _burned(asset: str, units: int) -> dict[str, Any]:
     # A stablecoin that is burned strands its reserve: the DAO buys SPACE with it.
     return {"burn": units, "buyback": 0} if asset == SPACE else {"burn": 0, "buyback": units}
 

@@ -48,7 +48,8 @@ def dispute_bond(slash: int) -> int:
 
 def tier_of(active: int) -> Tier:
     """By a wallet's active stake (white paper 5.4)."""
-    return max((tier for tier in TIERS if active >= TIER_MINIMUM[tier]), key=TIERS.index)
+    reached: list[Tier] = [tier for tier in TIERS if active >= TIER_MINIMUM[tier]]
+    return reached[-1]
 
 
 def drawn(seed: str, oracles: Iterable[str]) -> tuple[SubjectName, ...]:

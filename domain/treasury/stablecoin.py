@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from contracts import Amount, Did, Dust, Label
 from contracts.treasury import (
@@ -297,7 +297,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
         attested = self.attested.cents if self.attested else 0
         return max(0, attested + self.moved + cents)
 
-    def _after(self, *, supply: int | None = None, reserves: int | None = None) -> dict[str, Amount]:
+    def _after(self, *, supply: int | None = None, reserves: int | None = None) -> dict[str, Any]:
         """How supply and reserves stand once the event has happened."""
         return {
             "supply": self._amount(self.supply if supply is None else supply),

@@ -88,13 +88,13 @@ class Client:
 
 
 @asynccontextmanager
-async def client_for(options: Mapping[str, Any], partitions: int) -> AsyncIterator[Client]:
+async def client_for(options: Mapping[str, Any], partitions: int, kind: type[Client] = Client) -> AsyncIterator[Client]:
     """A client that listens."""
     sender = CommandSender(options, partitions)
     await sender.start()
     try:
         async with watching_outcomes(options, contexts(), partitions) as outcomes:
-            client = Client(sender, outcomes)
+            client = kind(sender, outcomes)
             listening = asyncio.create_task(client.listen())
             try:
                 yield client

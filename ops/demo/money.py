@@ -21,7 +21,7 @@ from adapters.bank.statements import parse_statement
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.sealing import Place
 from adapters.sql import reading
-from contracts import Address, Amount, Command, Digest, Label, Sealed, Uuid, uuid7
+from contracts import Address, Amount, AssetName, Command, Digest, Label, Sealed, Uuid, uuid7
 from contracts.inference import EndAttempt, Funds, OpenRequest, SubmitReceipt, purpose_of
 from contracts.providers import DeclareOffer, OfferId
 from contracts.treasury import (
@@ -248,7 +248,7 @@ class Money:
 
     async def _prepay(self) -> None:
         account = account_stream(HOLDER, "USD.s")
-        opened = OpenAccount(owner=AccountId(HOLDER), asset="USD.s")
+        opened = OpenAccount(owner=AccountId(HOLDER), asset=AssetName("USD.s"))
         await accepted(self.client, [self.people.once("process", opened, account)])
         reference = Reference(f"prepaid:{uuid7()}")
         credit = Credit(amount=Amount.of("USD.s", PREPAID), counter=LedgerAccount("deposits:evm"), reference=reference)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from adapters import clock
 from adapters.sql import reading
-from contracts import Address, Amount, Command, Did, Digest
+from contracts import Address, Amount, AssetName, Command, Did, Digest
 from contracts.liveness import SLOTS_PER_EPOCH, CloseEpoch, Cut, ExcuseSlots, ShardCut, epoch_of, slot_at
 from contracts.rewards import EMISSION, DeclareGenesis
 from contracts.staking import (
@@ -95,7 +95,7 @@ class Past:
         founders, process = account_stream(FOUNDERS, "SPACE"), "process"
         genesis = DeclareGenesis(at=self._midnight(-4))
         await accepted(self.client, [self.people.once("rewards.governor", genesis, EMISSION)])
-        opened = OpenAccount(owner=AccountId(FOUNDERS), asset="SPACE")
+        opened = OpenAccount(owner=AccountId(FOUNDERS), asset=AssetName("SPACE"))
         await accepted(self.client, [self.people.once(process, opened, founders)])
         credit = Credit(
             amount=_space(1_000_000), counter=LedgerAccount("deposits:native"), reference=Reference("genesis:founders")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, select
 
 from contracts import AssetName, instant, rfc3339
 from contracts.providers import ModelId
@@ -287,9 +287,9 @@ def _recorded(source: str, epoch: int, connection: Connection) -> set[tuple[str,
     return {(row.payee, row.asset) for row in connection.execute(select(columns.payee, columns.asset).where(where))}
 
 
-def _summed(connection: Connection, statement: Select[Any]) -> Units:
+def _summed(connection: Connection, statement: Any) -> Units:
     """Name, asset and units of each row, added up here: an exact sum over text is not to be had from SQLite."""
     found: Units = {}
-    for name, asset, units in connection.execute(statement):
-        found[name, asset] = found.get((name, asset), 0) + units
+    for row in connection.execute(statement):
+        found[row[0], row[1]] = found.get((row[0], row[1]), 0) + row[2]
     return found

@@ -33,7 +33,7 @@ class Run:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self.demo = self.spaceos("demo", "--limit", str(REQUESTS), "--rate", "250", "--providers", "40")
+        self.demo = self.spaceos("demo", "--limit", str(REQUESTS), "--rate", "250", "--providers", "40", "--no-money")
         self.folder = home / "export"
         self.export = self.spaceos("export", self.folder, "--verify", "--values")
 

@@ -198,7 +198,8 @@ def _written(call: Call) -> State:
 
 
 def _call(written: State) -> Call:
-    return Call(**written | {"units": int(written["units"])})
+    fields: State = {**written, "units": int(written["units"])}
+    return Call(**fields)
 
 
 def _is_free(state: State, name: str) -> None:
