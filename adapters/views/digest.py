@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Connection, MetaData, String, Table, select, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, select
 
 from contracts import rfc3339
 from projections import MoneyColumn, Projection
@@ -33,7 +33,8 @@ def digest(connection: Connection, projection: Projection, names: Mapping[Table,
     hashed, rows = hashlib.sha256(), 0
     if connection.dialect.name == "postgresql":
         # It holds no lock, so a reader that is slow to ask for the next rows harms nobody.
-        connection.execute(text("set local idle_in_transaction_session_timeout = '60s'"))
+        raw: Any = connection.connection
+        raw.cursor().execute("set local idle_in_transaction_session_timeout = '60s'")
     for table in sorted(projection.tables, key=lambda table: table.name):
         hashed.update(orjson.dumps(table.name) + b"\n")
         target = table.to_metadata(MetaData(), name=names[table]) if names else table

@@ -290,6 +290,7 @@ def _recorded(source: str, epoch: int, connection: Connection) -> set[tuple[str,
 def _summed(connection: Connection, statement: Any) -> Units:
     """Name, asset and units of each row, added up here: an exact sum over text is not to be had from SQLite."""
     found: Units = {}
-    for row in connection.execute(statement):
-        found[row[0], row[1]] = found.get((row[0], row[1]), 0) + row[2]
+    rows: Any = connection.execute(statement)
+    for name, asset, units in rows:
+        found[name, asset] = found.get((name, asset), 0) + units
     return found
