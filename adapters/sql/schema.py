@@ -24,6 +24,8 @@ def upgrade(engine: Engine, name: str) -> None:
         return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            # Between its statements the migration imports every context's views, which takes seconds on a busy machine.
+            connection.execute(text("set local idle_in_transaction_session_timeout = '60s'"))
             connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         config.attributes["connection"] = connection
         command.upgrade(config, "heads")

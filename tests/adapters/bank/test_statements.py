@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.bank.entries import Entry
@@ -106,6 +106,7 @@ def as_written(entry: Entry) -> tuple[object, ...]:
     return entry.booked_at, entry.value_date, entry.cents, entry.is_reversal, entry.text
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(pages, min_size=1, max_size=3), st.sampled_from([mt940, camt]))
 def test_any_statement_is_read_as_it_was_written(written: list[Page], write: object) -> None:
     found = parse_statement(write(*written))  # type: ignore[operator]
