@@ -33,10 +33,11 @@ class Client:
             except KafkaError:
                 await asyncio.sleep(0.5)
                 continue
-            mine = [answer for answer in heard if answer.command_id in self._waiting]
-            for answer in mine:
-                del self._waiting[answer.command_id]
-                self.answers[answer.command_id] = answer
+            # An outcome that is repeated may come twice in one poll.
+            mine = {answer.command_id: answer for answer in heard if answer.command_id in self._waiting}
+            for command_id in mine:
+                del self._waiting[command_id]
+            self.answers.update(mine)
             if mine:
                 async with self._room:
                     self._room.notify_all()
@@ -100,6 +101,9 @@ async def client_for(options: Mapping[str, Any], partitions: int, kind: type[Cli
                 yield client
             finally:
                 listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
+                [end] = await asyncio.gather(listening, return_exceptions=True)
+                if isinstance(end, Exception):
+                    # Whatever the body waited for in vain, this is why.
+                    raise end
     finally:
         await sender.stop()

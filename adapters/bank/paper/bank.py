@@ -92,6 +92,12 @@ class PaperBank:
         with self._kept.opened() as state:
             state["demanded"] += [fault.value] * times
 
+    @property
+    def demanded(self) -> int:
+        """How many of them have not happened yet."""
+        with self._kept.opened() as state:
+            return len(state["demanded"])
+
     def deposit(self, reference: str, amount: Amount, *, owner: str = "", is_pending: bool = False) -> None:
         """Somebody pays. Pending, it is told and not booked. The same reference is the same payment."""
         with self._kept.opened() as state:

@@ -77,6 +77,12 @@ class PaperChain:
         with self._kept.opened() as state:
             state["demanded"] += [fault.value] * times
 
+    @property
+    def demanded(self) -> int:
+        """How many of them have not happened yet."""
+        with self._kept.opened() as state:
+            return len(state["demanded"])
+
     def lose(self) -> int:
         """What waits is forgotten, as by a node that was restarted, and waits again once it is sent again. How many."""
         with self._kept.opened() as state:
