@@ -160,6 +160,7 @@ class TodoRunner:
                 # One that cannot be run holds back no other; it is still due in the next turn.
                 log.exception("%s: %s", self.name, task.key)
                 continue
+            crashpoint("todo.asked")
             if command is not None:
                 found.append((task.key, Wish(self._id(task), command, task.subject, task.at, task.cause, None, None)))
         return found

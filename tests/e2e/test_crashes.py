@@ -27,7 +27,7 @@ def test_a_process_that_dies_at_any_place_takes_nothing_with_it(deployment: Depl
         name: [{"SPACEOS_CRASH": f"{place}:{chance.randint(1, 3)}"} for place in PLACES if place.startswith(f"{name}.")]
         for name in PARTS
     }
-    assert sum(map(len, lives.values())) == len(PLACES)
+    assert sum(map(len, lives.values())) == sum(not place.startswith("todo.") for place in PLACES)  # those: test_money.py
     kept = {name: Kept(deployment, PARTS[name], iter(lives[name])) for name in PARTS}
     client = deployment.client(seed, "--count", "1000000", "--rate", "100", begin=True)
 
