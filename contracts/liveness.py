@@ -134,7 +134,7 @@ class EpochClosed(Event):
     """RFC 6962 root over the hashes of the counted beats in slot order."""
     policy_version: Count
     is_breach: Flag
-    """More than 5 % of the expected slots missed (white paper 9.6)."""
+    """More than 5 % missed of the expected slots that were not excused, where those are 144 or more (white paper 9.6)."""
 
 
 LivenessCommand = RecordHeartbeats | ExcuseSlots | CloseEpoch

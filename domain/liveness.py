@@ -32,7 +32,9 @@ from domain import Aggregate, Refused
 KEPT_EPOCHS = 3
 """Days whose beats a fleet remembers: closing waits for ten minutes, and for a collector that was down two days."""
 BREACH_PERCENT = 5
-"""Missing more of an epoch is a breach (white paper 9.6)."""
+"""Missing more of what an epoch left, excused slots not counted, is a breach (white paper 9.6)."""
+MINIMUM_SLOTS = SLOTS_PER_EPOCH // 2
+"""An epoch that left fewer breaches nobody."""
 
 
 class EpochOver(Refused):
@@ -221,6 +223,11 @@ def untimely(beat: Beat) -> str | None:
     return None
 
 
+def is_breach(missed: int, expected: int, percent: int = BREACH_PERCENT) -> bool:
+    """`expected` is without the excused slots."""
+    return expected >= MINIMUM_SLOTS and missed * 100 > expected * percent
+
+
 def closing(beats: Mapping[int, str], asked: CloseEpoch | EpochClosed, excused: Iterable[int]) -> EpochClosed:
     """The epoch of one device from its beats (slot to hash), in whatever order they came."""
     expected = range(asked.first_slot, asked.end_slot)
@@ -235,7 +242,7 @@ def closing(beats: Mapping[int, str], asked: CloseEpoch | EpochClosed, excused: 
         epoch=asked.epoch, cut=asked.cut, first_slot=asked.first_slot, end_slot=asked.end_slot, expected=len(expected),
         excused=len(forgiven), missed=missed, bitmap=f"{bits:072x}",
         root=Digest(merkle_root([bytes.fromhex(counted[slot]) for slot in sorted(counted)]).hex()),
-        policy_version=asked.policy_version, is_breach=missed * 100 > len(expected) * BREACH_PERCENT,
+        policy_version=asked.policy_version, is_breach=is_breach(missed, len(expected) - len(forgiven)),
     )  # fmt: skip
 
 

@@ -282,6 +282,16 @@ def test_more_than_five_percent_missed_is_a_breach_and_fourteen_of_288_is_not() 
     assert (more.missed, more.is_breach) == (15, True)
 
 
+def test_excused_slots_leave_less_to_miss_and_fewer_than_144_breach_nobody() -> None:
+    """11 of 200 is 5.5 %, and of 288 it would be 3.8 %; a day that left 143 slots judges nobody."""
+    left_200, left_143 = (closed(fleet(), over(*range(FIRST, FIRST + 288 - left))) for left in (200, 143))
+    few = closed(beats_of(range(FIRST + 88 + 11, FIRST + 288)), over(*range(FIRST, FIRST + 88)))
+
+    assert (left_200.missed, left_200.is_breach) == (200, True)
+    assert (left_143.missed, left_143.is_breach) == (143, False)
+    assert (few.excused, few.missed, few.is_breach) == (88, 11, True)
+
+
 def test_an_excused_slot_is_not_missed_and_a_beaten_one_needs_no_excuse() -> None:
     event = closed(beats_of(range(FIRST + 2, FIRST + 288)), over(FIRST, FIRST + 5))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from adapters.replay.watching import Cause
 from contracts import Event, Record
 from contracts.liveness import EARLY_SECONDS, EXCUSE_PERCENT, LATE_SECONDS, SLOTS_PER_EPOCH, EpochClosed
-from domain.liveness import BREACH_PERCENT
+from domain.liveness import BREACH_PERCENT, is_breach
 from ops.replay.constants import constants
 from ops.replay.evidence import Evidence
 from ops.replay.recommanding import recommand
@@ -48,7 +48,7 @@ async def _uptime(evidence: Evidence, values: Values) -> Verdict:
     def variant(event: Event, _record: Record) -> Event:
         if not isinstance(event, EpochClosed):
             return event
-        return event.model_copy(update={"is_breach": event.missed * 100 > event.expected * percent})
+        return event.model_copy(update={"is_breach": is_breach(event.missed, event.expected - event.excused, percent)})
 
     return await refold(evidence, uptime(), variant)
 
@@ -73,7 +73,7 @@ def _world(closings: list[Closing], absences: dict[int, tuple[int, int]], breach
         absent = [slot for slot in range(event.first_slot, event.end_slot) if not _has(event, slot)]
         excused = sum(absences[slot][1] * 100 > absences[slot][0] * excuse for slot in absent)
         missed = len(absent) - excused
-        yield _decision(event, record, excused, missed, missed * 100 > event.expected * breach)
+        yield _decision(event, record, excused, missed, is_breach(missed, event.expected - excused, breach))
 
 
 def _absences(closings: list[Closing]) -> dict[int, tuple[int, int]]:
