@@ -44,14 +44,14 @@ def standings(count: int) -> Load:
     """One event each, half a kilobyte: what staking tells of so many providers."""
     signers, until = _signers(), datetime.now(UTC) + timedelta(days=1)
     grants = [Grant(signer.did, "providers.process", "providers/", until) for signer in signers]
-    return Load("providers", NETWORK, [_sent(n, _standing(signers[n % SIGNERS])) for n in range(count)], grants)
+    return Load("providers", NETWORK, [sent(n, _standing(signers[n % SIGNERS])) for n in range(count)], grants)
 
 
 def requests(count: int) -> Load:
     """Two events each, two kilobytes: the demo's requests, with a decision of eight offers."""
     signers, until = _signers(), datetime.now(UTC) + timedelta(days=1)
     grants = [Grant(signer.did, "inference.router", "inference/", until) for signer in signers]
-    return Load("inference", NETWORK, [_sent(n, _request(signers[n % SIGNERS])) for n in range(count)], grants)
+    return Load("inference", NETWORK, [sent(n, _request(signers[n % SIGNERS])) for n in range(count)], grants)
 
 
 def _signers() -> list[Signer]:
@@ -85,7 +85,7 @@ def open_request() -> Command:
     )  # fmt: skip
 
 
-def _sent(offset: int, command: SignedCommand) -> Sent:
+def sent(offset: int, command: SignedCommand) -> Sent:
     return Sent(
         offset, command.subject.encode(), command.value, command.headers, _source(command), command.signature
     )  # fmt: skip
