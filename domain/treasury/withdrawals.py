@@ -168,7 +168,7 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
 
     def review(self, command: ReviewWithdrawal, *, actor: str, person: str, is_reissuing: bool) -> None:
         """Two persons approve, one rejects; after a return one lets the bank be tried again, while its coins are not
-        being reissued. Raises NotUnderReview, RequesterCannotReview, SamePerson."""
+        being reissued. Raises NotUnderReview, RequesterCannotReview, SamePerson, AttemptsUsed."""
         reviewed = WithdrawalReviewed(verdict=command.verdict, note=command.note, reviewed_by=Did(actor), person=Did(person))
         after_return = self.state == "returned" and command.verdict == "approve" and not (is_reissuing or self.may_retry)
         if self.state != "under_review" and not after_return:
@@ -176,6 +176,9 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
         if self.requested is not None and person == self.requested.person:
             raise RequesterCannotReview
         if after_return:
+            # Else the money would wait for an attempt that nobody may make, and its coins would never come again.
+            if self.submitted is not None and self.submitted.attempt >= PAYOUT_ATTEMPTS_MAX:
+                raise AttemptsUsed("its coins are issued again", "verdict")
             self.record(reviewed)
             return
         if person in self.approved_by and command.verdict == "approve":

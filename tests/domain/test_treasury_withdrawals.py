@@ -390,10 +390,20 @@ def test_the_bank_is_tried_again_only_by_a_reviewer_and_then_nothing_is_issued()
     refused(withdrawal, lambda: review(withdrawal, BOB), NotUnderReview)
     submit(withdrawal, 2)
     take_back(withdrawal, "r2")
-    review(withdrawal, BOB)
 
     refused(withdrawal, lambda: submit(withdrawal, 3), AttemptsUsed)
     assert withdrawal.submitted == submitted(2)
+
+
+def test_what_came_back_from_the_last_attempt_cannot_wait_for_another_one() -> None:
+    """A reviewer's consent that no attempt can use would keep its coins from ever being issued again."""
+    withdrawal = a_withdrawal(approved(), funded(), submitted(), returned(False))
+    review(withdrawal, BOB)
+    submit(withdrawal, 2)
+    take_back(withdrawal, "r2")
+
+    refused(withdrawal, lambda: review(withdrawal, BOB), AttemptsUsed)
+    withdrawal.require_returned(payout=Amount.of("USD.bank", 40_000))
 
 
 # The limits
