@@ -8,6 +8,7 @@ from contracts.inference import (
     CloseRequest,
     EndAttempt,
     InferenceCommand,
+    NotePayment,
     OpenRequest,
     RefuteReceipt,
     ResolveDispute,
@@ -38,6 +39,8 @@ class Inference(Service):
                 request.refute(command, asked.actor, asked.now)
             case SettleReceipt():
                 request.settle(command)
+            case NotePayment():
+                request.note_payment(command)
             case CloseRequest():
                 request.close(command, asked.now)
             case _:

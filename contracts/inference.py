@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
+from contracts._money import Amount
 from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import Cut
 from contracts.providers import ModelId, ModelKind, OfferId, Tier
@@ -245,6 +246,13 @@ class SettleReceipt(Command, role="inference.process", stream="inference/request
     """The day on which the attempt ended, since 1970-01-01 UTC."""
 
 
+class NotePayment(Command, role="inference.process", stream="inference/request"):
+    """What the treasury captured for the bill. Only what came in is divided."""
+
+    hold: HoldId
+    amount: Amount
+
+
 class CloseRequest(Command, role=("inference.process", "inference.router"), stream="inference/request"):
     """End a request for which nothing is owed."""
 
@@ -366,6 +374,21 @@ class ReceiptSettled(Event, retention="financial"):
     model_digest: Digest
 
 
+class ReceiptPaid(Event, retention="financial"):
+    """The bill was captured in full; with all that its division takes (white paper 9.5)."""
+
+    hold: HoldId
+    provider: Did
+    payee: Address
+    model: ModelId
+    model_owner: Address | None = None
+    asset: Literal["USD.s", "SPACE"]
+    price: Money
+    protocol_fee: Money
+    prepaid: Flag
+    epoch: Count
+
+
 class RequestClosed(Event):
     cause: CloseCause
     funds: Funds | None = None
@@ -373,7 +396,15 @@ class RequestClosed(Event):
 
 
 InferenceCommand = (
-    OpenRequest | StartAttempt | EndAttempt | SubmitReceipt | ResolveDispute | RefuteReceipt | SettleReceipt | CloseRequest
+    OpenRequest
+    | StartAttempt
+    | EndAttempt
+    | SubmitReceipt
+    | ResolveDispute
+    | RefuteReceipt
+    | SettleReceipt
+    | NotePayment
+    | CloseRequest
 )
 AttemptEnded = AttemptCompleted | AttemptFailed | AttemptCancelled
 InferenceEvent = (
@@ -388,6 +419,7 @@ InferenceEvent = (
     | DisputeResolved
     | ReceiptRefuted
     | ReceiptSettled
+    | ReceiptPaid
     | RequestClosed
 )
 

@@ -44,8 +44,9 @@ ExpireRetention / audit.reader RecordRead RecordPack ReportTampering / audit.seq
 / audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness RotateLogKey / operations.operator StartRebuild
 SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader ParkStream ConfirmDrained /
 operations.analyst RunWhatIf ReplayWindow ExportRecords / inference.arbiter ResolveDispute / inference.gpu SubmitReceipt /
-inference.oracle RefuteReceipt / inference.process SettleReceipt CloseRequest / inference.router OpenRequest StartAttempt
-EndAttempt CloseRequest / rewards.governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / rewards.process
+inference.oracle RefuteReceipt / inference.process SettleReceipt NotePayment CloseRequest / inference.router
+OpenRequest StartAttempt EndAttempt CloseRequest /
+rewards.governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / rewards.process
 OpenYear MintEpoch ReturnGrant Issue RecordBurn Release OpenEpoch CloseEpoch DivideOracleShare PublishRoot Accrue Pay Earn
 LapseEscrow / rewards.registrar ReachMilestone RegisterOwner / rewards.relayer ConfirmRoot RecordClaim / rewards.settler
 SplitFee TakeFee / staking.council ResolveAppeal / staking.holder RequestUnstake CancelUnstake Withdraw RegisterDevice

@@ -58,7 +58,7 @@ _ROLES = {
     "inference.arbiter": "inference.ResolveDispute",
     "inference.gpu": "inference.SubmitReceipt",
     "inference.oracle": "inference.RefuteReceipt",
-    "inference.process": "inference.SettleReceipt inference.CloseRequest",
+    "inference.process": "inference.SettleReceipt inference.NotePayment inference.CloseRequest",
     "inference.router": "inference.OpenRequest inference.StartAttempt inference.EndAttempt inference.CloseRequest",
     "rewards.governor": "rewards.DeclareGenesis rewards.AllotGrant rewards.ReturnGrant rewards.CreateGrant rewards.RevokeGrant",
     "rewards.process": "rewards.OpenYear rewards.MintEpoch rewards.ReturnGrant rewards.Issue rewards.RecordBurn "

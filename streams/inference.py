@@ -12,6 +12,7 @@ from contracts.inference import (
     UNSETTLED_SECONDS,
     CloseCause,
     CloseRequest,
+    NotePayment,
     ReceiptSettled,
     RouteDecided,
     SettleReceipt,
@@ -20,7 +21,7 @@ from contracts.inference import (
 )
 from contracts.liveness import LivenessEvent, epoch_of, slot_at
 from contracts.providers import ProvidersEvent
-from contracts.treasury import AccountId, Capture, Hold, HoldId, Release, account_stream
+from contracts.treasury import AccountId, Capture, Captured, Hold, HoldId, Release, account_stream
 from domain.inference.routing import Ask, decide
 from domain.inference.table import RoutingTable
 from projections.inference import (
@@ -51,6 +52,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield provider_earnings()
     yield billing_terms()
     yield Process("hold_what_is_settled_late", ("inference",), hold_what_is_settled_late)
+    yield Process("note_what_was_captured", ("treasury",), note_what_was_captured)
     yield TodoList("settle_what_matches", settle_what_matches)
     yield TodoList("close_lost_requests", close_lost_requests, every_seconds=5)
     yield TodoList("capture_what_was_settled", capture_what_was_settled)
@@ -142,6 +144,18 @@ def hold_what_is_settled_late(event: Event, record: Record) -> Iterator[Intent]:
             if owed.units:
                 command = Hold(hold=hold, amount=owed, purpose=purpose_of(record.stream_id), expires_at=until)
                 yield Intent(command, account_stream(account, event.asset))
+        case _:
+            pass
+
+
+def note_what_was_captured(event: Event, record: Record) -> Iterator[Intent]:
+    """What a request's hold gave is told to the request: its bill is paid, and may be divided."""
+    del record
+    match event:
+        case Captured(hold=hold, amount=amount, counter=counter, purpose=purpose) if counter == FEES:
+            what, _, stream = purpose.partition(":")
+            if what == "request":
+                yield Intent(NotePayment(hold=hold, amount=amount), StreamName(stream))
         case _:
             pass
 

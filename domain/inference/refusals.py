@@ -127,6 +127,14 @@ class AlreadySettled(Refused):
     """The request is settled: it is paid once."""
 
 
+class NotSettled(Refused):
+    """There is no bill, or none that is paid from this hold."""
+
+
+class PaidOtherwise(Refused):
+    """What was captured is not what is owed: it stays in the clearing account until somebody looks at it."""
+
+
 class AlreadyClosed(Refused):
     """The request was closed, or cancelled."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from contracts import Did, Digest, Uuid
+from contracts import Amount, Did, Digest, Uuid
 from contracts.inference import (
     DISPUTE_SECONDS,
     MAX_ATTEMPTS,
@@ -24,9 +24,11 @@ from contracts.inference import (
     DisputeResolved,
     EndAttempt,
     InferenceEvent,
+    NotePayment,
     OpenRequest,
     ReceiptDisputed,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptRefuted,
     ReceiptSettled,
     RefuteReceipt,
@@ -57,11 +59,13 @@ from domain.inference.refusals import (
     NotInChain,
     NotMatched,
     NotOpen,
+    NotSettled,
     NotYetLost,
     OtherRequest,
     OutOfTurn,
     Owed,
     OwnReceipt,
+    PaidOtherwise,
     StillRunning,
     TableTooOld,
     TooLate,
@@ -80,6 +84,7 @@ class Request(Aggregate[InferenceEvent]):
     attempts: dict[int, Attempt] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
     settled: ReceiptSettled | None = None
+    is_paid: bool = False
     closed: RequestClosed | None = None
 
     def open(self, command: OpenRequest, now: datetime, command_hash: Digest | None = None) -> None:
@@ -233,6 +238,18 @@ class Request(Aggregate[InferenceEvent]):
             )
         )  # fmt: skip
 
+    def note_payment(self, command: NotePayment) -> None:
+        """Raises NotSettled, PaidOtherwise."""
+        bill = self.settled
+        if bill is None or bill.hold != command.hold:
+            raise NotSettled(f"{command.hold} pays no bill here", "hold")
+        if command.amount != Amount.of(bill.asset, bill.price + bill.protocol_fee):
+            raise PaidOtherwise(f"{bill.price + bill.protocol_fee} {bill.asset} is owed", "amount")
+        if self.is_paid:
+            return
+        said = {name: getattr(bill, name) for name in ReceiptPaid.model_fields if name != "hold"}
+        self.record(ReceiptPaid(hold=command.hold, **said))
+
     def close(self, command: CloseRequest, now: datetime) -> None:
         """Nothing is owed, so what is held is free again.
 
@@ -283,6 +300,8 @@ class Request(Aggregate[InferenceEvent]):
                 self.receipts[_place(event.number, event.device)].evidence = event.evidence
             case ReceiptSettled():
                 self.settled = event
+            case ReceiptPaid():
+                self.is_paid = True
             case RequestClosed():
                 self.closed = event
             case _:

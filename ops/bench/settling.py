@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from adapters import keys
 from adapters.garbage import collect_rarely
-from adapters.keys import Signer, ed25519_signer
 from adapters.kafka.commands import SignedCommand, sign_command
+from adapters.keys import Signer, ed25519_signer
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
@@ -24,6 +24,7 @@ from contracts.inference import (
     Constraints,
     EndAttempt,
     Funds,
+    NotePayment,
     OpenRequest,
     SettleReceipt,
     SubmitReceipt,
@@ -63,8 +64,8 @@ OFFER, MODEL = OfferId("WZcjJH41py00.llama-3.1-70b"), ModelId("llama-3.1-70b")
 WALLET = Address("0x" + "5e" * 20)
 GOAL = 116.0
 """Ten times the million inferences a day of white paper 19."""
-COMMANDS = 5
-"""What is timed of each request: it ends, its receipt comes, it is settled, captured and divided."""
+COMMANDS = 6
+"""What is timed of each request: it ends, its receipt comes, it is settled, captured, noted as paid and divided."""
 CONTEXTS = ("inference", "treasury", "rewards")
 
 Stage = Mapping[str, Sequence[Sent]]
@@ -156,14 +157,14 @@ def _load(signers: _Signers) -> _Load:
     """Prepaid accounts with a hold for each request, and all that becomes of them."""
     owners = [AccountId(f"did:example:{os.urandom(8).hex()}") for _ in range(ACCOUNTS)]
     now = datetime.now(UTC)
-    accounts, credits, holds, opened = [], [], [], []
-    ended, receipts, settled, captured, divided = [], [], [], [], []
+    accounts, money, holds, opened = [], [], [], []
+    ended, receipts, settled, captured, paid, divided = [], [], [], [], [], []
     for owner in owners:
         place = account_stream(owner, "USD.s")
         accounts.append(_sign(OpenAccount(owner=owner, asset=AssetName("USD.s")), place, signers.process))
-        money = Amount.of("USD.s", REQUESTS * 10 * PRICE)
-        credit = Credit(amount=money, counter=LedgerAccount("deposits:evm"), reference=Reference(f"bench:{uuid7()}"))
-        credits.append(_sign(credit, place, signers.process))
+        amount, reference = Amount.of("USD.s", REQUESTS * 10 * PRICE), Reference(f"bench:{uuid7()}")
+        credit = Credit(amount=amount, counter=LedgerAccount("deposits:evm"), reference=reference)
+        money.append(_sign(credit, place, signers.process))
     for n in range(REQUESTS):
         owner, request = owners[n % ACCOUNTS], uuid7()
         place, account, hold = request_stream(request), account_stream(owner, "USD.s"), HoldId(request)
@@ -188,13 +189,14 @@ def _load(signers: _Signers) -> _Load:
         receipts.append(_sign(claim, place, signers.device))
         settled.append(_sign(_settling(signers.device.did, now), place, signers.process))
         captured.append(_sign(Capture(hold=hold, amount=amount, counter=FEES), account, signers.process))
+        paid.append(_sign(NotePayment(hold=hold, amount=amount), place, signers.process))
         payee = Payee(f"0x{n % ACCOUNTS:040x}")
         divided.append(_sign(_split(request, payee, signers.device.did, now), _fees(payee), signers.process))
     return _Load(
-        before=[{"treasury": _sent(accounts)}, {"treasury": _sent(credits)}, {"treasury": _sent(holds)},
+        before=[{"treasury": _sent(accounts)}, {"treasury": _sent(money)}, {"treasury": _sent(holds)},
                 {"inference": _sent(opened)}],
         timed=[{"inference": _sent(ended)}, {"inference": _sent(receipts)}, {"inference": _sent(settled)},
-               {"treasury": _sent(captured), "rewards": _sent(divided)}],
+               {"treasury": _sent(captured)}, {"inference": _sent(paid)}, {"rewards": _sent(divided)}],
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from contracts.inference import (
     InferenceEvent,
     ReceiptDisputed,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptRefuted,
     ReceiptSettled,
     RequestClosed,
@@ -54,7 +55,9 @@ def project(event: InferenceEvent, record: Record, session: Session) -> None:
     match event:
         case RequestOpened() | AttemptStarted() | AttemptCompleted() | AttemptFailed() | AttemptCancelled():
             pass
-        case ReceiptMatched() | ReceiptDisputed() | DisputeResolved() | ReceiptRefuted() | ReceiptSettled() | RequestClosed():
+        case ReceiptMatched() | ReceiptDisputed() | DisputeResolved() | ReceiptRefuted():
+            pass
+        case ReceiptSettled() | ReceiptPaid() | RequestClosed():
             pass
         case RouteDecided():
             cost = next((entry.cost for entry in event.considered if entry.offer == event.chain[0]), 0)

@@ -17,6 +17,7 @@ from contracts.inference import (
     InferenceEvent,
     ReceiptDisputed,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptRefuted,
     ReceiptSettled,
     RequestClosed,
@@ -62,7 +63,9 @@ def project(event: InferenceEvent, record: Record, session: Session) -> None:
             )  # fmt: skip
         case RequestOpened() | RouteDecided() | AttemptStarted() | AttemptCompleted() | AttemptFailed() | AttemptCancelled():
             pass
-        case ReceiptMatched() | ReceiptDisputed() | DisputeResolved() | ReceiptRefuted() | RequestClosed():
+        case ReceiptMatched() | ReceiptDisputed() | DisputeResolved() | ReceiptRefuted():
+            pass
+        case ReceiptPaid() | RequestClosed():
             pass
         case _:
             assert_never(event)

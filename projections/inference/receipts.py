@@ -20,6 +20,7 @@ from contracts.inference import (
     InferenceEvent,
     ReceiptDisputed,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptRefuted,
     ReceiptSettled,
     RequestClosed,
@@ -133,6 +134,8 @@ def project(event: InferenceEvent, record: Record, session: Session) -> None:
             session.change(receipts, request, event.number, event.device, **refuted)
         case ReceiptSettled():
             session.change(requests, request, **_settled(event, record))
+        case ReceiptPaid():
+            pass
         case RequestClosed():
             session.change(requests, request, state="closed", cause=event.cause)
         case _:

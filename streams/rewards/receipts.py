@@ -4,19 +4,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from contracts import Address, Amount, Event, Record
-from contracts.inference import ReceiptSettled
+from contracts.inference import ReceiptPaid
 from contracts.rewards import SPACE, ChainHash, Payee, RecordClaim, Reference, SplitFee, earner_stream, fee_stream, payee_of
 from domain.rewards.claims import NATIVE_TOKEN
 from streams import Intent
 
 
-def split_when_receipt_settles(event: Event, record: Record) -> Iterator[Intent]:
-    """A settled receipt is divided (white paper 9.5), named by its request; one that is disputed never comes here.
+def split_when_receipt_is_paid(event: Event, record: Record) -> Iterator[Intent]:
+    """A receipt whose bill was captured is divided (white paper 9.5), named by its request.
 
-    Where no hold is captured for it no money comes in, so none is divided.
+    One that is disputed, unsettled or not paid in full never comes here: nothing is paid that was not first received.
     """
     match event:
-        case ReceiptSettled(account=account, hold=hold, price=price) if account and hold and price:
+        case ReceiptPaid(price=price) if price:
             payee = payee_of(event.payee)
             command = SplitFee(
                 kind="inference", receipt=Reference(record.stream_id), price=Amount.of(event.asset, price),

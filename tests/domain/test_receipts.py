@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from contracts import Address, Count, Did, Label, Uuid
+from contracts import Address, Amount, Count, Did, Label, Uuid
 from contracts.inference import (
     DISPUTE_SECONDS,
     RECEIPT_SECONDS,
@@ -22,8 +22,10 @@ from contracts.inference import (
     DisputeResolved,
     EndAttempt,
     Funds,
+    NotePayment,
     ReceiptDisputed,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptRefuted,
     ReceiptSettled,
     RefuteReceipt,
@@ -55,12 +57,14 @@ from domain.inference import (
     NotInChain,
     NotMatched,
     NotOpen,
+    NotSettled,
     NotYetLost,
     OtherRequest,
     OtherTerms,
     OutOfTurn,
     Owed,
     OwnReceipt,
+    PaidOtherwise,
     Request,
     StillRunning,
     TooLate,
@@ -570,6 +574,39 @@ def test_a_receipt_is_settled_by_the_offer_s_prices_with_one_per_cent_on_top() -
         prompt_tokens=100, completion_tokens=40, prompt_price=PROMPT_PRICE, completion_price=COMPLETION_PRICE,
         model_digest=WEIGHTS,
     )  # fmt: skip
+
+
+def test_a_bill_that_was_captured_in_full_is_paid_once() -> None:
+    ours = matched()
+    ours.settle(terms())
+    bill, owed = the_bill(ours), to_be_held(100 * PROMPT_PRICE + 40 * COMPLETION_PRICE)
+
+    ours.note_payment(NotePayment(hold=HoldId("h1"), amount=Amount.of("USD.s", owed)))
+    ours.note_payment(NotePayment(hold=HoldId("h1"), amount=Amount.of("USD.s", owed)))
+
+    [_, paid] = ours.pending
+    assert paid == ReceiptPaid(
+        hold=HoldId("h1"), provider=did("alice"), payee=PAYEE, model=bill.model, model_owner=OWNER, asset="USD.s",
+        price=bill.price, protocol_fee=bill.protocol_fee, prepaid=False, epoch=EPOCH,
+    )  # fmt: skip
+
+
+def test_what_is_owed_is_paid_from_its_hold_to_the_unit_or_not_at_all() -> None:
+    """A router may name a hold that has less than it says: what it gave waits, and nothing is divided."""
+    ours = matched()
+    with pytest.raises(NotSettled):
+        ours.note_payment(NotePayment(hold=HoldId("h1"), amount=Amount.of("USD.s", 1)))
+    ours.settle(terms())
+    owed = to_be_held(100 * PROMPT_PRICE + 40 * COMPLETION_PRICE)
+
+    for hold, units, asset, harm in [
+        ("h2", owed, "USD.s", NotSettled), ("h1", owed - 1, "USD.s", PaidOtherwise),
+        ("h1", owed + 1, "USD.s", PaidOtherwise), ("h1", owed, "SPACE", PaidOtherwise),
+    ]:  # fmt: skip
+        with pytest.raises(harm):
+            ours.note_payment(NotePayment(hold=HoldId(hold), amount=Amount.of(asset, units)))
+
+    assert the_bill(ours).hold == "h1"
 
 
 def test_the_protocol_fee_is_rounded_up() -> None:

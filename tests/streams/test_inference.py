@@ -269,6 +269,7 @@ def test_a_matched_receipt_is_settled_once_by_its_offer_s_terms(town: Town) -> N
     town.submit()
 
     assert town.turn() == ["SettleReceipt", "Capture"]
+    assert town.turn() == ["NotePayment"]
     assert town.turn_at(21 + AGAIN_SECONDS) == []
 
     bill = town.page().settled
@@ -442,7 +443,7 @@ def test_the_treasury_takes_what_is_owed_with_its_fee_and_the_rest_is_free_again
 
     assert (town.purse.posted, town.purse.held) == (CREDIT - owed(40), 0)
     assert town.purse.holds[FUNDS.hold].counter == FEES
-    assert town.turn_at(86_400) == []
+    assert town.turn_at(86_400) == ["NotePayment"]
 
 
 def test_as_long_as_a_request_is_under_way_its_hold_waits(town: Town) -> None:
@@ -473,7 +474,7 @@ def test_another_hold_for_the_same_request_is_not_taken_for_its_own(town: Town) 
 
     assert town.turn() == ["SettleReceipt", "Capture"]
     assert town.purse.held == FUNDS.amount
-    assert town.turn_at(HOLD_SECONDS + 60) == ["Release"]
+    assert town.turn_at(HOLD_SECONDS + 60) == ["NotePayment", "Release"]
 
 
 def test_no_more_is_taken_than_there_is(town: Town) -> None:
@@ -488,6 +489,7 @@ def test_no_more_is_taken_than_there_is(town: Town) -> None:
 
     assert town.turn() == ["SettleReceipt", "Capture"]
     assert town.purse.posted == CREDIT - 7
+    assert town.turn() == ["NotePayment: PaidOtherwise"]
 
 
 def test_without_funds_no_money_moves(town: Town) -> None:
@@ -521,7 +523,7 @@ def test_a_dispute_that_is_resolved_after_the_request_was_closed_is_held_and_cap
 
     assert town.turn() == ["SettleReceipt"]
     assert town.turn() == ["Hold", "Capture"]
-    assert town.turn_at(86_400) == []
+    assert town.turn_at(86_400) == ["NotePayment"]
 
     assert (town.purse.posted, town.purse.held) == (CREDIT - owed(8), 0)
     assert town.purse.holds[HoldId(f"{REQUEST}.late")].state == "captured"
@@ -538,6 +540,6 @@ def test_a_race_is_paid_once(town: Town) -> None:
 
     assert town.turn() == ["SettleReceipt", "Capture"]
     assert town.submit("alice", 43_202, number=1) == "AlreadySettled"
-    assert town.turn_at(86_400) == []
+    assert town.turn_at(86_400) == ["NotePayment"]
     assert town.page().settled.device == did("bob")  # type: ignore[union-attr]
     assert town.purse.posted == CREDIT - 2 * (100 * PROMPT_PRICE + 40 * COMPLETION_PRICE) * 101 // 100

@@ -15,7 +15,7 @@ from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from contracts import Address, Amount, sums
-from contracts.inference import ReceiptSettled
+from contracts.inference import ReceiptPaid, ReceiptSettled
 from contracts.providers import ModelId
 from contracts.rewards import (
     EMISSION,
@@ -50,7 +50,7 @@ from projections.rewards.due import waiting_epochs
 from streams import Desk as Looking
 from streams import Intent, Task
 from streams.rewards.day import Day
-from streams.rewards.receipts import ClaimLog, claim_on_the_chain, split_when_receipt_settles
+from streams.rewards.receipts import ClaimLog, claim_on_the_chain, split_when_receipt_is_paid
 from streams.rewards.results import DayOfStake, Slots, of_oracle, of_wallet
 from streams.rewards.schedules import burn_what_was_set_aside, lapse_ownerless_shares, release_by_schedule
 from tests.commands.test_rewards import (
@@ -549,14 +549,13 @@ def test_a_day_of_a_stake_has_the_terms_of_its_tier_and_uptime(
 # Receipts
 
 
-def settled(**changes: Any) -> ReceiptSettled:
+def paid(**changes: Any) -> ReceiptPaid:
     fields: dict[str, Any] = {
-        "account": AccountId("alice"), "hold": HoldId("h1"), "provider": did("alice"),
+        "hold": HoldId("h1"), "provider": did("alice"),
         "payee": Address("0x" + "aB" * 20), "model": MODEL, "model_owner": Address("0x" + "Cd" * 20),
-        "asset": "USD.s", "price": 12_345, "protocol_fee": 124, "prepaid": False, "epoch": N, "prompt_tokens": 1,
-        "completion_tokens": 1, "prompt_price": 1, "completion_price": 1, "model_digest": digest("weights"),
+        "asset": "USD.s", "price": 12_345, "protocol_fee": 124, "prepaid": False, "epoch": N,
     }  # fmt: skip
-    return ReceiptSettled(**{**fields, **changes})
+    return ReceiptPaid(**{**fields, **changes})
 
 
 class Named:
@@ -565,9 +564,9 @@ class Named:
     stream_id = "0198c0de-0000-7000-8000-000000000001"
 
 
-def test_a_settled_receipt_is_split_in_its_payees_stream() -> None:
+def test_a_paid_receipt_is_split_in_its_payees_stream() -> None:
     """Addresses in lower case: one wallet has one stream."""
-    [intent] = split_when_receipt_settles(settled(), Named())  # type: ignore[arg-type]
+    [intent] = split_when_receipt_is_paid(paid(), Named())  # type: ignore[arg-type]
 
     assert isinstance(intent, Intent)
     assert intent.subject == f"rewards/fees/inference.0x{'ab' * 20}.USD.s"
@@ -579,10 +578,18 @@ def test_a_settled_receipt_is_split_in_its_payees_stream() -> None:
     assert [type(event).__name__ for event in events] == ["FeeSplit"]
 
 
-@pytest.mark.parametrize("change", [{"account": None, "hold": None}, {"hold": None}, {"price": 0, "protocol_fee": 0}])
-def test_a_receipt_for_which_no_money_moves_is_not_split(change: Any) -> None:
+def test_a_receipt_for_which_no_money_moves_is_not_split() -> None:
+    assert list(split_when_receipt_is_paid(paid(price=0, protocol_fee=0), Named())) == []  # type: ignore[arg-type]
+
+
+def test_a_receipt_that_is_settled_and_not_paid_is_not_split() -> None:
     """Nothing is paid that was not first received."""
-    assert list(split_when_receipt_settles(settled(**change), Named())) == []  # type: ignore[arg-type]
+    bill = ReceiptSettled(
+        **{name: value for name, value in paid() if name in ReceiptSettled.model_fields}, account=AccountId("alice"),
+        prompt_tokens=1, completion_tokens=1, prompt_price=1, completion_price=1, model_digest=digest("weights"),
+    )  # fmt: skip
+
+    assert list(split_when_receipt_is_paid(bill, Named())) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("token", "asset"), [(NATIVE_TOKEN, "SPACE"), (Address("0x" + "Ee" * 20), "USD.s")])
@@ -603,11 +610,11 @@ def test_a_log_of_a_token_that_is_no_asset_of_ours_is_passed_over() -> None:
 
 
 def test_a_receipt_without_an_owner_names_none_and_other_events_split_nothing() -> None:
-    [intent] = split_when_receipt_settles(settled(model_owner=None), Named())  # type: ignore[arg-type]
+    [intent] = split_when_receipt_is_paid(paid(model_owner=None), Named())  # type: ignore[arg-type]
 
     assert isinstance(intent.command, SplitFee)
     assert intent.command.model_owner is None
-    assert list(split_when_receipt_settles(fee_event(), Named())) == []  # type: ignore[arg-type]
+    assert list(split_when_receipt_is_paid(fee_event(), Named())) == []  # type: ignore[arg-type]
 
 
 def fee_event() -> Any:
