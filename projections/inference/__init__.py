@@ -11,6 +11,7 @@ from projections.inference.receipts import (
     observed_claimed_settled,
     open_requests,
     receipt_book,
+    when_it_ended,
 )
 from projections.inference.terms import billing_terms
 
@@ -18,5 +19,5 @@ __all__ = [
     "Claimed", "Earned", "Explanation", "Invoiced", "Looked", "Observed", "Overdue", "Payment", "Settled", "Settlement",
     "billing_terms", "decision_log", "decisions", "earned_on", "earnings_of", "explain", "lost", "most_chosen",
     "observed_claimed_settled", "open_requests", "payments_of", "provider_earnings", "receipt_book", "to_settle",
-    "unreceived",
+    "unreceived", "when_it_ended",
 ]  # fmt: skip

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String, Table, select
 
-from contracts import Record, Uuid, rfc3339
+from contracts import Record, Uuid, instant, rfc3339
 from contracts.inference import (
     RECEIPT_SECONDS,
     REQUEST_SECONDS,
@@ -302,3 +302,10 @@ def open_requests(connection: Connection, limit: int = 50) -> Sequence[str]:
     """Those that hold money, or delivered and are not settled; the oldest first."""
     waiting = select(requests.c.request).where(requests.c.state.in_(("open", "won")))
     return list(connection.scalars(waiting.order_by(requests.c.opened_at, requests.c.request).limit(limit)))
+
+
+def when_it_ended(request: str, number: int, connection: Connection) -> datetime | None:
+    """An attempt; None as long as it runs, or is not known here yet."""
+    where = (attempts.c.request == request) & (attempts.c.number == number) & (attempts.c.state != "running")
+    found = connection.scalars(select(attempts.c.since).where(where)).one_or_none()
+    return None if found is None else instant(found)

@@ -31,6 +31,7 @@ from projections.staking.tables import (
     epochs,
     fundings,
     holds,
+    refuted,
     suspensions,
     tombstones,
     uptimes,
@@ -214,6 +215,39 @@ def breaches(first: int, connection: Connection) -> list[Breach]:
     seeds = {row.epoch: row.seed for row in connection.execute(select(epochs).where(epochs.c.epoch >= first))}
     accusable = [(owners[closed.device_key], closed) for closed in found if closed.device_key in owners]
     return [Breach(device, closed, seeds[closed.epoch]) for device, closed in accusable if (device, closed.epoch) not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class FalseReceipt:
+    """A receipt that an oracle refuted, and that no case is about; with the bond and the wallet that answer for its key."""
+
+    device: str
+    wallet: str
+    device_key: str
+    request: str
+    number: int
+    evidence: str
+    event: str
+    at: str
+
+
+def false_receipts(since: str, connection: Connection) -> list[FalseReceipt]:
+    """Refuted from then on (RFC 3339), each whose signer has, or had, a bond."""
+    rows = connection.execute(select(refuted).where(refuted.c.at >= since).order_by(refuted.c.at, refuted.c.event)).all()
+    owners = _owners({row.device_key for row in rows}, connection) if rows else {}
+    wallets = {row.device: row.wallet for row in connection.execute(select(devices))} if owners else {}
+    return [
+        FalseReceipt(
+            owners[row.device_key], wallets[owners[row.device_key]], row.device_key, row.request, row.number, row.evidence,
+            row.event, row.at,
+        )
+        for row in rows if row.device_key in owners
+    ]  # fmt: skip
+
+
+def is_open(case: str, connection: Connection) -> bool:
+    """Or was: a case is opened once."""
+    return connection.execute(select(cases.c.case).where(cases.c.case == case)).first() is not None
 
 
 def _owners(keys: Collection[str], connection: Connection) -> dict[str, str]:

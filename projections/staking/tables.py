@@ -205,3 +205,14 @@ space_stakes = Table(
     Column("accrued", MoneyColumn(), nullable=False, comment="owed until `since`, paid or not"),
     Column("since", String(30), nullable=False),
 )
+
+refuted = Table(
+    "staking_refuted",
+    METADATA,
+    Column("request", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("device_key", String(90), primary_key=True),
+    Column("evidence", String(64), nullable=False),
+    Column("event", String(36), nullable=False),
+    Column("at", String(30), nullable=False, index=True),
+)

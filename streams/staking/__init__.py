@@ -1,7 +1,7 @@
 """Staking's wiring: events become views, a breach a case, a case a hold and a slash; and money follows what was decided.
 
-`put_a_dispute_to_the_vote` comes with governance: until then a process says what the vote decided. `open_case_on_bad_proof`
-comes with what is proved; an oracle that contradicts itself is accused by whoever has its two signatures.
+`put_a_dispute_to_the_vote` comes with governance: until then a process says what the vote decided. Of bad proofs only receipts
+are accused here; an oracle that contradicts itself is accused by whoever has its two signatures.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,13 +24,14 @@ from contracts.staking import (
     faucet_day_stream,
 )
 from contracts.treasury import Capture, Credit, HoldId, Reference
-from projections.staking import downtime, staking
+from projections.staking import downtime, refuted_receipts, staking
 from streams import Intent, Process, Stream, TodoList, World
 from streams.staking.lists import (
     claim_before_admitting,
     execute_after_the_window,
     fund_a_stake,
     hold_when_attested,
+    open_case_on_bad_proof,
     open_case_on_breach,
     release_when_void,
     return_the_bond,
@@ -41,12 +42,14 @@ def streams(world: World) -> Iterator[Stream]:
     del world
     yield staking()
     yield downtime()
+    yield refuted_receipts()
     yield Process("move_what_was_staked", ("staking",), move_what_was_staked)
     yield Process("record_what_was_slashed", ("staking",), record_what_was_slashed)
     yield Process("count_drips", ("staking",), count_drips)
     yield TodoList("fund_a_stake", fund_a_stake)
     yield TodoList("claim_before_admitting", claim_before_admitting)
     yield TodoList("open_case_on_breach", open_case_on_breach, every_seconds=2)
+    yield TodoList("open_case_on_bad_proof", open_case_on_bad_proof, every_seconds=2)
     yield TodoList("hold_when_attested", hold_when_attested)
     yield TodoList("execute_after_the_window", execute_after_the_window)
     yield TodoList("release_when_void", release_when_void)

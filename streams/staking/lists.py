@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
 
-from contracts import Command, Digest, EventId, Label, StreamName, instant
+from contracts import Command, Did, Digest, EventId, Label, StreamName, instant, rfc3339
+from contracts.inference import DISPUTE_SECONDS
 from contracts.staking import (
     DOWNTIME_SLASH_PERCENT,
     EVIDENCE_SECONDS,
     POLICY_VERSION,
+    PROOF_SLASH_PERCENT,
     AdmitDevice,
     Base,
     CaseId,
@@ -19,6 +21,7 @@ from contracts.staking import (
     ExecuteCase,
     FreeSerial,
     HoldForCase,
+    Kind,
     LapseCase,
     OpenCase,
     PostBond,
@@ -37,21 +40,25 @@ from contracts.staking import (
 )
 from contracts.treasury import HoldId, Release
 from domain.staking.arithmetic import drawn, epoch_at, starts
+from projections.inference import when_it_ended
 from projections.staking.due import (
     Asking,
     Breach,
+    FalseReceipt,
     Left,
     asking,
     breaches,
+    false_receipts,
     held_by,
     is_funded,
+    is_open,
     is_posted,
     left,
     past_their_window,
     sentenced,
     unheld,
 )
-from projections.staking.queries import at_risk_at, oracles_at
+from projections.staking.queries import at_risk_at, oracles_at, seed_of
 from projections.treasury.due import HoldDue, open_holds
 from streams import Desk, Task
 
@@ -84,6 +91,37 @@ def _accusing(breach: Breach, oracles: Sequence[str], desk: Desk) -> Task:
     # A view that lags may not know all that was at risk: its accusation is refused, and made again when it has caught up.
     key = f"open:{case}:{at_risk}"
     return Task(accusation, case_stream(case), key, instant(closed.closed_at), EventId(closed.event))
+
+
+def open_case_on_bad_proof(desk: Desk) -> Iterator[Task]:
+    """A refuted receipt: its signer's bond and his wallet's stake are accused, with a panel that the day's seed draws."""
+    since = rfc3339(desk.now - timedelta(seconds=DISPUTE_SECONDS + EVIDENCE_SECONDS))
+    for receipt in false_receipts(since, desk.connection):
+        ended = when_it_ended(receipt.request, receipt.number, desk.connection)
+        epoch = None if ended is None else epoch_at(ended)
+        seed = None if epoch is None else seed_of(epoch, desk.connection)
+        # The seed is known once the day is over: until then nobody can tell whom it will draw.
+        if epoch is not None and seed is not None and desk.now <= starts(epoch + 1) + timedelta(seconds=EVIDENCE_SECONDS):
+            yield from _accusing_receipt(receipt, epoch, seed, desk)
+
+
+def _accusing_receipt(receipt: FalseReceipt, epoch: int, seed: str, desk: Desk) -> Iterator[Task]:
+    case = case_id(receipt.device, "proof", epoch, receipt.evidence)
+    if is_open(case, desk.connection):
+        return
+    subjects: tuple[tuple[Kind, str], ...] = (("bond", receipt.device), ("stake", receipt.wallet))
+    bases = tuple(
+        Base(kind=kind, subject=SubjectName(subject), units=at_risk_at(kind, subject, epoch, desk.connection))
+        for kind, subject in subjects
+    )  # fmt: skip
+    accusation = OpenCase(
+        subject=SubjectName(receipt.device), offence="proof", epoch=epoch, evidence=Digest(receipt.evidence),
+        key=Did(receipt.device_key), bases=bases, percent=PROOF_SLASH_PERCENT,
+        panel=drawn(seed, set(oracles_at(epoch + 1, desk.connection)) - {receipt.device}), seed=Digest(seed),
+        policy_version=POLICY_VERSION,
+    )  # fmt: skip
+    key = f"open:{case}:{':'.join(str(base.units) for base in bases)}"
+    yield Task(accusation, case_stream(case), key, instant(receipt.at), EventId(receipt.event))
 
 
 def fund_a_stake(desk: Desk) -> Iterator[Task]:

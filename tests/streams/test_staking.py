@@ -11,6 +11,14 @@ import pytest
 from commands.staking import Staking
 from commands.treasury import Treasury
 from contracts import Amount, Digest, Label, Uuid
+from contracts.inference import (
+    AttemptCompleted,
+    AttemptStarted,
+    ReceiptMatched,
+    ReceiptRefuted,
+    RequestOpened,
+    request_stream,
+)
 from contracts.liveness import (
     SLOT_SECONDS,
     SLOTS_PER_EPOCH,
@@ -23,11 +31,13 @@ from contracts.liveness import (
     SlotsExcused,
     fleet_of,
 )
+from contracts.providers import ModelId, OfferId
 from contracts.rewards import RecordBurn
 from contracts.staking import (
     SPACE,
     Attest,
     CancelUnstake,
+    CaseId,
     CaseOpened,
     DeregisterDevice,
     Dispute,
@@ -44,6 +54,7 @@ from domain.liveness import closing, day_stream
 from domain.staking import CoolingDown, StillBonding
 from domain.staking.arithmetic import is_breach
 from domain.staking.uptime import uptime_of
+from projections.inference import receipt_book
 from projections.staking.due import breaches, expected_in
 from projections.staking.queries import case, closed_epochs, device_standings, open_cases, stake_of
 from projections.treasury import treasury
@@ -246,6 +257,63 @@ def test_a_case_is_opened_once_however_often_the_list_is_worked_off(village: Vil
 
     village.wait(minutes=1)
 
+    assert village.names("staking.CaseOpened") == ["CaseOpened"]
+
+
+def refute(village: Village, evidence: Digest) -> CaseId:
+    """The device served in the afternoon, and a probe has shown since that its receipt is false."""
+    request = request_stream(Uuid("0198c0de-0000-7000-8000-000000000001"))
+    village.now = NOON + timedelta(hours=1)
+    asked = RequestOpened(
+        key=Label("k"), kind="chat", model=ModelId("llama"), stream=False, prompt_tokens=100, max_tokens=50, n=1,
+        request_hash=digest("body"),
+    )  # fmt: skip
+    village.happened(asked, request)
+    village.happened(AttemptStarted(number=1, offer=OfferId("device.llama")), request)
+    ended = AttemptCompleted(
+        number=1, offer=OfferId("device.llama"), delivered_bytes=160, prompt_tokens=100, completion_tokens=40,
+        method="tokenizer", finish_reason=Label("stop"), first_token_ms=90, response_hash=digest("answer"),
+        ended_at=village.now,
+    )  # fmt: skip
+    village.happened(ended, request)
+    claim = ReceiptMatched(
+        device=DEVICE, person=DEVICE, number=1, offer=ended.offer, model_digest=digest("weights"),
+        opened=digest("opened"), request_hash=digest("body"), response_hash=digest("answer"),
+        prompt_tokens=100, completion_tokens=40, started_at=NOON, ended_at=village.now,
+        finish_reason=Label("stop"), partial=False,
+    )  # fmt: skip
+    village.happened(claim, request)
+    village.now += timedelta(hours=2)
+    village.happened(ReceiptRefuted(device=DEVICE, number=1, evidence=evidence, refuted_by=ORACLES[0]), request)
+    village.work()
+    return case_id(DEVICE, "proof", TODAY, evidence)
+
+
+def test_a_refuted_receipt_costs_half_of_the_bond_and_of_the_wallet_s_stake_and_its_key(village: Village) -> None:
+    """White paper 9.6; it is accused when the day is over, since its seed draws the panel."""
+    village.wire(receipt_book())
+    village.stake("stake", WALLET, 1_000 * SPACE)
+    name = refute(village, evidence := digest("probe"))
+    assert village.names("staking.CaseOpened") == []
+
+    village.a_day(missed=0)
+    with village.views() as connection:
+        found = case(name, connection)
+    assert found is not None
+    assert [(base.kind, base.units) for base in found.opened.bases] == [("bond", 100 * SPACE), ("stake", 1_000 * SPACE)]
+    assert (found.opened.key, found.opened.percent, len(found.opened.panel)) == (DEVICE, 50, 7)
+    for oracle in found.opened.panel[:5]:
+        village.ask(Attest(verdict="guilty", root=evidence), case_stream(name), oracle)
+    village.work()
+    village.wait(hours=25)
+
+    with village.views() as connection:
+        bond, stake = stake_of("bond", DEVICE, connection), stake_of("stake", WALLET, connection)
+        [standing] = device_standings(connection)
+    assert bond is not None
+    assert stake is not None
+    assert (bond.slashed, stake.slashed) == (50 * SPACE, 500 * SPACE)
+    assert standing.tombstoned
     assert village.names("staking.CaseOpened") == ["CaseOpened"]
 
 
