@@ -179,6 +179,7 @@ class _Demo:
             past.end()
             return
         past.advance = self._stage("Living through four days: stakes, a silent device, a slash", Past.STEPS)
+        past.begin()
         await self._all(client, "Founding the network", self._stages.founding())
         await past.live()
 

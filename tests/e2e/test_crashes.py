@@ -46,8 +46,9 @@ def test_a_process_that_dies_at_any_place_takes_nothing_with_it(deployment: Depl
         process.stop()
 
 
-def test_killing_whatever_runs_changes_nothing(deployment: Deployment, seed: int) -> None:
-    """`spaceos up` with two workers, whose partitions move with every death."""
+def test_killing_whatever_runs_changes_nothing(on_postgresql: Deployment, seed: int) -> None:
+    """`spaceos up` with two workers, whose partitions move with every death. On SQLite: test_money.py."""
+    deployment = on_postgresql
     chance = random.Random(seed)
     up = deployment.start("up", "--workers", "2", "--json")
     client = deployment.client(seed, "--count", "1000000", "--rate", "100", begin=True)

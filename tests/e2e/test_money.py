@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from typing import Any, TypeVar
@@ -132,8 +135,9 @@ def judged(deployment: Deployment) -> dict[str, Any]:
     return found
 
 
-def test_money_survives_kills_lost_answers_and_everything_twice(deployment: Deployment, seed: int) -> None:
+def test_money_survives_kills_lost_answers_and_everything_twice(on_postgresql: Deployment, seed: int) -> None:
     """Deposits become coins once, a payout is paid once, and the trial balance and both checkers agree."""
+    deployment = on_postgresql
     settings = Settings(
         home=deployment.home, kafka=deployment.kafka, store=deployment.store, partitions=PARTITIONS, outside="paper"
     )
@@ -155,3 +159,26 @@ def test_money_survives_kills_lost_answers_and_everything_twice(deployment: Depl
     bank, evm = twins(composed)
     assert answered(lambda: evm.total_supply("USD.s", evm.head())) == left.to("USD.s").units
     assert answered(lambda: bank.balance("USD.bank")).held == left
+
+
+def test_the_whole_flow_goes_through_kills(on_sqlite: Deployment, seed: int) -> None:
+    """Stakes, a slash, nights of rewards, requests, deposits, coins, a payout, receipts: whatever `spaceos demo` does, and
+    one process of `spaceos up` after another is killed meanwhile."""
+    chance, kills = random.Random(seed), Counter[str]()
+    demo = on_sqlite.start("demo", "--limit", "100", "--providers", "20")
+    until(on_sqlite.parts, "processes")
+    while not demo.ended:
+        time.sleep(chance.uniform(3, 8))
+        name, pid = chance.choice(sorted(on_sqlite.parts().items()) or [("", 0)])
+        with contextlib.suppress(ProcessLookupError):
+            if pid and not demo.ended:
+                os.kill(pid, signal.SIGKILL)
+                kills[name] += 1
+
+    assert demo.wait() == 0, demo.said()
+    verdict, books = on_sqlite.verdict(), judged(on_sqlite)
+
+    assert kills
+    assert verdict["ok"], verdict
+    assert books["ok"], books
+    assert books["receipts split"] == books["receipts settled"] > 0
