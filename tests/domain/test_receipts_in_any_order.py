@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contracts import Label
+from contracts import Amount, Label
 from contracts.inference import (
     AttemptCancelled,
     AttemptCompleted,
@@ -19,7 +19,9 @@ from contracts.inference import (
     Considered,
     EndAttempt,
     Funds,
+    NotePayment,
     ReceiptMatched,
+    ReceiptPaid,
     ReceiptSettled,
     RefuteReceipt,
     RequestClosed,
@@ -177,6 +179,24 @@ class AnyOrder(RuleBasedStateMachine):
         )  # fmt: skip
         if self.ask("settle", command):
             assert priced_as == self.tried[number], "by the prices of the offer that delivered"
+
+    @rule(hold=st.sampled_from(["h", "h", "another"]), more=st.sampled_from([0, 0, -1, 1]))
+    def pays(self, hold: str, more: int) -> None:
+        """What the treasury says that it took: only the whole bill, and only from its hold."""
+        bill = next((event for event in self.ours.pending if isinstance(event, ReceiptSettled)), None)
+        owed = bill.price + bill.protocol_fee if bill else 0
+        command = NotePayment(hold=HoldId(hold), amount=Amount.of("USD.s", max(0, owed + more)))
+        if self.ask("note_payment", command):
+            assert bill is not None
+            assert (bill.hold, owed) == (hold, command.amount.units)
+
+    @invariant()
+    def what_is_divided_was_billed_and_once(self) -> None:
+        bills = [event for event in self.ours.pending if isinstance(event, ReceiptSettled)]
+        paid = [event for event in self.ours.pending if isinstance(event, ReceiptPaid)]
+        assert [(e.hold, e.price, e.protocol_fee, e.payee) for e in paid] in (
+            [], [(bill.hold, bill.price, bill.protocol_fee, bill.payee) for bill in bills],
+        )  # fmt: skip
 
     @rule(cause=st.sampled_from(["client", "router_lost", "no_receipt"]))
     def closes(self, cause: Any) -> None:
