@@ -43,6 +43,7 @@ from contracts.providers import (
     ProviderResumed,
     ProvidersEvent,
     StandingNoted,
+    Tier,
 )
 from projections import METADATA, MoneyColumn, Projection, Row, Session
 
@@ -222,6 +223,30 @@ class RouterModel:
     offers: int
     cheapest_prompt_price: int | None
     cheapest_completion_price: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStanding:
+    """What is noted of a provider that serves."""
+
+    tier: Tier
+    bonded: bool
+    suspended: bool
+    allowed: tuple[ModelId, ...] | None
+    attested_vram_mib: int | None
+    attested_country: str | None
+
+
+def standings(connection: Connection) -> dict[str, ProviderStanding]:
+    """Of every device that is registered and has not left."""
+    rows = connection.execute(select(providers).where(providers.c.state.in_(("registered", "draining"))))
+    return {row.device: _noted(row) for row in rows}
+
+
+def _noted(row: Any) -> ProviderStanding:
+    allowed = None if row.allowed is None else tuple(ModelId(model) for model in orjson.loads(row.allowed))
+    tier = TIERS[row.tier]
+    return ProviderStanding(tier, row.bonded, row.suspended, allowed, row.attested_vram_mib, row.attested_country)
 
 
 def offers_of(model: ModelId, at_ms: int, connection: Connection) -> list[OfferStanding]:

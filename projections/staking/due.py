@@ -9,8 +9,10 @@ from sqlalchemy import Connection, select
 
 from contracts import instant, rfc3339
 from contracts.liveness import SLOTS_PER_EPOCH, slot_at
+from contracts.providers import Tier
 from contracts.staking import (
     COUNCIL_NEEDED,
+    DEVICE_BOND,
     DOWNTIME_THRESHOLD_PERCENT,
     EXPECTED_MINIMUM,
     UNSTAKE_SECONDS,
@@ -33,6 +35,7 @@ from projections.staking.tables import (
     holds,
     refuted,
     suspensions,
+    tiers,
     tombstones,
     uptimes,
 )
@@ -215,6 +218,43 @@ def breaches(first: int, connection: Connection) -> list[Breach]:
     seeds = {row.epoch: row.seed for row in connection.execute(select(epochs).where(epochs.c.epoch >= first))}
     accusable = [(owners[closed.device_key], closed) for closed in found if closed.device_key in owners]
     return [Breach(device, closed, seeds[closed.epoch]) for device, closed in accusable if (device, closed.epoch) not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Bonded:
+    """What staking says of a device key: by whose bond, whose wallet's tier, and since which events."""
+
+    device_key: str
+    tier: Tier
+    bonded: bool
+    suspended: bool
+    event: str
+    tier_event: str
+    since: str
+    """The last change of its registration or of its bond."""
+
+
+def bonded_devices(epoch: int, connection: Connection) -> list[Bonded]:
+    """Every key that is, or was, registered with a bond; a bond that has it now comes before one that had it."""
+    bond = collateral.alias()
+    joined = devices.outerjoin(bond, (bond.c.kind == "bond") & (bond.c.subject == devices.c.device))
+    statement = select(devices, bond.c.active, bond.c.tombstoned, bond.c.since.label("moved")).select_from(joined)
+    where = devices.c.state.in_(("registered", "deregistered")) & devices.c.event.is_not(None)
+    rows = connection.execute(statement.where(where).order_by(devices.c.state, devices.c.since, devices.c.device))
+    last = {row.device_key: row for row in rows}
+    held: dict[str, Any] = {}
+    for row in connection.execute(select(tiers).where(tiers.c.from_epoch <= epoch).order_by(tiers.c.from_epoch)):
+        held[row.wallet] = row
+    return [_bonded(row, held.get(row.wallet)) for row in last.values()]
+
+
+def _bonded(row: Any, tier: Any) -> Bonded:
+    return Bonded(
+        row.device_key, tier.tier if tier else "free",
+        row.state == "registered" and (row.active or 0) >= DEVICE_BOND and not row.tombstoned,
+        row.suspended_by is not None or bool(row.tombstoned), row.event, (tier.event or "") if tier else "",
+        max(row.since, row.moved or ""),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def project(event: StakingEvent, record: Record, session: Session) -> None:
         ):  # fmt: skip
             _collateral(event, record, session)
         case TierChanged(tier=tier, from_epoch=epoch):
-            session.put(tiers, {"wallet": _subject(record), "from_epoch": epoch, "tier": tier})
+            session.put(tiers, {"wallet": _subject(record), "from_epoch": epoch, "tier": tier, "event": record.id})
         case (
             RegistrationAsked() | DeviceRegistered() | RegistrationDeclined() | DeviceDeregistered() | DeviceSuspended()
             | DeviceResumed()
@@ -225,19 +225,19 @@ def _device(event: DeviceEvent, record: Record, session: Session) -> None:
             session.put(
                 devices,
                 {"device": device, "device_key": key, "wallet": wallet.lower(), "serial_hash": serial, "state": "asked",
-                 "suspended_by": None, "first_epoch": None, "cause": None, "since": record.time},
+                 "suspended_by": None, "first_epoch": None, "cause": None, "since": record.time, "event": record.id},
             )  # fmt: skip
         case DeviceRegistered(first_epoch=epoch):
-            session.change(devices, device, state="registered", first_epoch=epoch, since=record.time)
+            session.change(devices, device, state="registered", first_epoch=epoch, since=record.time, event=record.id)
         case RegistrationDeclined(cause=why):
-            session.change(devices, device, state="declined", cause=why, since=record.time)
+            session.change(devices, device, state="declined", cause=why, since=record.time, event=record.id)
         case DeviceDeregistered():
-            session.change(devices, device, state="deregistered", suspended_by=None, since=record.time)
+            session.change(devices, device, state="deregistered", suspended_by=None, since=record.time, event=record.id)
         case DeviceSuspended(cause=cause):
-            session.change(devices, device, suspended_by=cause, since=record.time)
+            session.change(devices, device, suspended_by=cause, since=record.time, event=record.id)
             session.put(suspensions, {"device": device, "case": cause, "since": record.time})
         case DeviceResumed(first_epoch=epoch):
-            session.change(devices, device, suspended_by=None, first_epoch=epoch, since=record.time)
+            session.change(devices, device, suspended_by=None, first_epoch=epoch, since=record.time, event=record.id)
         case _:
             assert_never(event)
 

@@ -48,6 +48,7 @@ tiers = Table(
     Column("wallet", String(90), primary_key=True),
     Column("from_epoch", Integer, primary_key=True, autoincrement=False),
     Column("tier", String(10), nullable=False),
+    Column("event", String(36), comment="that said so"),
 )
 
 devices = Table(
@@ -62,6 +63,7 @@ devices = Table(
     Column("first_epoch", Integer, comment="the first one that counts"),
     Column("cause", String(100), comment="of a refusal"),
     Column("since", String(30), nullable=False),
+    Column("event", String(36), comment="the last one"),
 )
 
 claims = Table(
