@@ -55,6 +55,7 @@ providers = Table(
     Column("state", String(12), nullable=False),
     Column("wallet", String(42), nullable=False),
     Column("gpu", String(100), nullable=False),
+    Column("serial_hash", String(64), comment="of its machine"),
     Column("vram_mib", BigInteger, nullable=False),
     Column("attested_vram_mib", BigInteger),
     Column("country", String(2), nullable=False),
@@ -147,7 +148,8 @@ def _hear(event: HeartbeatsRecorded, session: Session) -> None:
 def _known(record: Record, session: Session) -> Row:
     # A standing may come before the registration.
     return session.get(providers, record.stream_id) or {
-        "device": record.stream_id, "state": "noted", "wallet": "", "gpu": "", "vram_mib": 0, "attested_vram_mib": None,
+        "device": record.stream_id, "state": "noted", "wallet": "", "gpu": "", "serial_hash": None, "vram_mib": 0,
+        "attested_vram_mib": None,
         "country": "", "attested_country": None, "tier": _TIER["free"], "bonded": True, "suspended": False, "allowed": None,
     }  # fmt: skip
 
@@ -158,7 +160,8 @@ def _of_provider(
     match event:
         case ProviderRegistered(wallet=wallet, gpu=gpu, country=country):
             return {
-                "state": "registered", "wallet": wallet, "gpu": gpu.model, "vram_mib": gpu.vram_mib, "country": country,
+                "state": "registered", "wallet": wallet, "gpu": gpu.model, "serial_hash": gpu.serial_hash,
+                "vram_mib": gpu.vram_mib, "country": country,
             }  # fmt: skip
         case ProviderDraining():
             return {"state": "draining"}
@@ -227,8 +230,9 @@ class RouterModel:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStanding:
-    """What is noted of a provider that serves."""
+    """What is noted of a provider that serves, and with which machine it does."""
 
+    serial_hash: str | None
     tier: Tier
     bonded: bool
     suspended: bool
@@ -246,7 +250,9 @@ def standings(connection: Connection) -> dict[str, ProviderStanding]:
 def _noted(row: Any) -> ProviderStanding:
     allowed = None if row.allowed is None else tuple(ModelId(model) for model in orjson.loads(row.allowed))
     tier = TIERS[row.tier]
-    return ProviderStanding(tier, row.bonded, row.suspended, allowed, row.attested_vram_mib, row.attested_country)
+    return ProviderStanding(
+        row.serial_hash, tier, row.bonded, row.suspended, allowed, row.attested_vram_mib, row.attested_country
+    )
 
 
 def offers_of(model: ModelId, at_ms: int, connection: Connection) -> list[OfferStanding]:

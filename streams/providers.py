@@ -1,6 +1,7 @@
 """Providers' wiring: their events become the routing table in SQL, and each machine is bound to one device."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 
 from contracts import Country, Event, EventId, Record, StreamName, instant
 from contracts.liveness import SLOTS_PER_EPOCH, slot_at
@@ -20,27 +21,31 @@ def streams(world: World) -> Iterator[Stream]:
 def follow_stake(desk: Desk) -> Iterator[Task]:
     """The router learns the tier of a provider's wallet, whether its bond is whole, and whether a case suspends it.
 
-    Who never registered with staking keeps the standing that he has. What the manifest allows and what was attested stays.
+    The bond is for one machine: whoever serves with another has none. Who never registered with staking keeps the standing
+    that he has. What the manifest allows and what was attested stays.
     """
     epoch = slot_at(desk.now.timestamp()) // SLOTS_PER_EPOCH
     noted = standings(desk.connection)
     for said in bonded_devices(epoch, desk.connection):
         known = noted.get(said.device_key)
-        wanted = (said.tier, said.bonded, said.suspended)
-        if known is not None and (known.tier, known.bonded, known.suspended) != wanted:
-            yield _noting(said, known, epoch)
+        if known is None:
+            continue
+        bonded = said.bonded and said.serial_hash == known.serial_hash
+        if (known.tier, known.bonded, known.suspended) != (said.tier, bonded, said.suspended):
+            yield _noting(said, bonded, known, epoch)
 
 
-def _noting(said: Bonded, known: ProviderStanding, epoch: int) -> Task:
-    vram, country = known.attested_vram_mib, known.attested_country
+def _noting(said: Bonded, bonded: bool, known: ProviderStanding, epoch: int) -> Task:
+    country = Country(known.attested_country) if known.attested_country else None
+    attested = Attested(vram_mib=known.attested_vram_mib, country=country)
     command = NoteStanding(
-        tier=said.tier, bonded=said.bonded, suspended=said.suspended, allowed=known.allowed,
-        attested=None if vram is None and country is None else Attested(vram_mib=vram, country=Country(country) if country else None),
-        from_epoch=epoch, cause=EventId(said.event),
+        tier=said.tier, bonded=bonded, suspended=said.suspended, allowed=known.allowed,
+        attested=None if attested == Attested() else attested, from_epoch=epoch, cause=EventId(said.event),
     )  # fmt: skip
-    stream = StreamName(f"providers/provider/{said.device_key}")
     # A standing may come back to what it was: what it follows from is part of its name.
-    key = f"{said.device_key}:{epoch}:{said.since}:{said.tier_event}:{said.tier}:{said.bonded}:{said.suspended}"
+    follows = f"{said.since} {said.tier_event} {said.tier} {bonded} {said.suspended} {known.serial_hash}"
+    key = f"{said.device_key}:{epoch}:{sha256(follows.encode()).hexdigest()[:32]}"
+    stream = StreamName(f"providers/provider/{said.device_key}")
     return Task(command, stream, key, instant(said.since), EventId(said.event))
 
 

@@ -225,6 +225,7 @@ class Bonded:
     """What staking says of a device key: by whose bond, whose wallet's tier, and since which events."""
 
     device_key: str
+    serial_hash: str
     tier: Tier
     bonded: bool
     suspended: bool
@@ -250,7 +251,7 @@ def bonded_devices(epoch: int, connection: Connection) -> list[Bonded]:
 
 def _bonded(row: Any, tier: Any) -> Bonded:
     return Bonded(
-        row.device_key, tier.tier if tier else "free",
+        row.device_key, row.serial_hash, tier.tier if tier else "free",
         row.state == "registered" and (row.active or 0) >= DEVICE_BOND and not row.tombstoned,
         row.suspended_by is not None or bool(row.tombstoned), row.event, (tier.event or "") if tier else "",
         max(row.since, row.moved or ""),

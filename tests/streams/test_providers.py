@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from commands.providers import Providers
-from contracts.providers import ModelId
+from contracts.providers import ModelId, ProviderRegistered
 from contracts.staking import SPACE, ResumeDevice, collateral_stream
 from domain.staking.arithmetic import epoch_at
 from projections.providers import ProviderStanding, standings
 from streams import providers
 from tests.domain.fleets import registration
-from tests.domain.given import did
+from tests.domain.given import did, digest
 from tests.domain.staking import WALLET
 from tests.streams.test_staking import BOND, DEVICE, Village
 
@@ -26,9 +26,15 @@ def village(tmp_path: Path) -> Village:
     found.stake("bond", DEVICE, 100 * SPACE)
     found.register()
     found.oracles()
-    found.happened(registration("device"), PROVIDER)
+    found.happened(serving("serial"), PROVIDER)
     found.work()
     return found
+
+
+def serving(serial: str) -> ProviderRegistered:
+    """The machine that the bond is for, or another."""
+    said = registration("device")
+    return said.model_copy(update={"gpu": said.gpu.model_copy(update={"serial_hash": digest(serial)})})
 
 
 def standing(village: Village) -> ProviderStanding:
@@ -71,12 +77,20 @@ def test_what_the_manifest_allows_stays_whatever_staking_says(village: Village) 
     allowed = (ModelId("llama"),)
     with village.views() as connection:
         [said] = providers.bonded_devices(epoch_at(village.now), connection)
-    known = ProviderStanding("free", False, False, allowed, 24_576, None)
+    known = ProviderStanding(None, "free", False, False, allowed, 24_576, None)
 
-    task = providers._noting(said, known, 7)
+    task = providers._noting(said, True, known, 7)
 
     assert (task.command.allowed, task.command.attested.vram_mib) == (allowed, 24_576)  # type: ignore[attr-defined]
     assert task.subject == PROVIDER
+
+
+def test_whoever_serves_with_another_machine_than_his_bond_s_has_none(village: Village) -> None:
+    """So a machine that two claim is not bonded again by staking."""
+    village.happened(serving("somebody else's"), PROVIDER)
+    village.work()
+
+    assert not standing(village).bonded
 
 
 def test_who_never_staked_keeps_the_standing_that_was_noted(village: Village) -> None:
