@@ -1,5 +1,6 @@
 """Inference's wiring: decisions and receipts become views, what matches is settled, what is lost is closed, money follows."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,6 +44,7 @@ from streams import Desk, Intent, Process, Stream, Task, TodoList, World
 ASK_AGAIN_SECONDS = 60
 """A closing that came too soon by the store's clock, or that a receipt came before, is asked for again after this."""
 MAX_ASKED = 100
+_REQUEST = r"inference/request/[0-9a-f-]{36}"
 
 
 def streams(world: World) -> Iterator[Stream]:
@@ -154,7 +156,8 @@ def note_what_was_captured(event: Event, record: Record) -> Iterator[Intent]:
     match event:
         case Captured(hold=hold, amount=amount, counter=counter, purpose=purpose) if counter == FEES:
             what, _, stream = purpose.partition(":")
-            if what == "request":
+            # Whoever holds names the purpose: one that names no request must not stop the reader.
+            if what == "request" and re.fullmatch(_REQUEST, stream):
                 yield Intent(NotePayment(hold=hold, amount=amount), StreamName(stream))
         case _:
             pass

@@ -51,6 +51,7 @@ from contracts.inference import (
 from contracts.providers import ModelListed, OfferDeclared, OfferId
 from contracts.treasury import (
     AccountId,
+    Captured,
     Credit,
     Hold,
     HoldId,
@@ -64,7 +65,7 @@ from domain.treasury.accounts import Account
 from projections.inference import Invoiced, observed_claimed_settled
 from projections.treasury import treasury
 from streams import Process, Projection, TodoList
-from streams.inference import ASK_AGAIN_SECONDS, streams
+from streams.inference import ASK_AGAIN_SECONDS, note_what_was_captured, streams
 from tests.adapters.shards import KEY
 from tests.commands.test_identity import Paper
 from tests.domain.fleets import registration
@@ -527,6 +528,17 @@ def test_a_dispute_that_is_resolved_after_the_request_was_closed_is_held_and_cap
 
     assert (town.purse.posted, town.purse.held) == (CREDIT - owed(8), 0)
     assert town.purse.holds[HoldId(f"{REQUEST}.late")].state == "captured"
+
+
+@pytest.mark.parametrize(
+    "purpose", ["request:", "request:x y/z", "request:inference/request/e", "stake:a", "request"]
+)
+def test_a_purpose_that_names_no_request_tells_nobody_and_stops_nothing(purpose: str) -> None:
+    units = Amount.of("USD.s", 7)
+    fields: dict[str, Any] = {"hold": HoldId("h"), "amount": units, "counter": FEES, "returned": units, "purpose": purpose}
+    said = Captured.model_construct(**fields)
+
+    assert list(note_what_was_captured(said, None)) == []  # type: ignore[arg-type]
 
 
 def test_a_race_is_paid_once(town: Town) -> None:
