@@ -530,9 +530,7 @@ def test_a_dispute_that_is_resolved_after_the_request_was_closed_is_held_and_cap
     assert town.purse.holds[HoldId(f"{REQUEST}.late")].state == "captured"
 
 
-@pytest.mark.parametrize(
-    "purpose", ["request:", "request:x y/z", "request:inference/request/e", "stake:a", "request"]
-)
+@pytest.mark.parametrize("purpose", ["request:", "request:x y/z", "request:inference/request/e", "stake:a", "request"])
 def test_a_purpose_that_names_no_request_tells_nobody_and_stops_nothing(purpose: str) -> None:
     units = Amount.of("USD.s", 7)
     fields: dict[str, Any] = {"hold": HoldId("h"), "amount": units, "counter": FEES, "returned": units, "purpose": purpose}
