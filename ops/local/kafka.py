@@ -30,6 +30,7 @@ START_SECONDS = 60.0
 FETCH_SECONDS = 600.0
 # A broker under load needs a moment to hand over its groups; what it has not done by then it repairs at the next start.
 STOP_SECONDS = 20.0
+TAKEN = "Address already in use"
 
 
 class NotStarted(Exception):
@@ -67,10 +68,12 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
         if running is None or not _comes_to_answer(running, folder, deadline):
             java = find_java(settings)
             classpath = f"{jars(settings.cache)}/*"
-            _configure(folder)
-            _format(folder, java, classpath)
-            if not _comes_to_answer(_launch(folder, java, classpath), folder, deadline):
-                raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
+            is_new = not _ports_file(folder).exists()
+            while not _launches(folder, java, classpath, deadline):
+                # A port that was free when it was chosen: whoever took it since has it, and nobody knows of ours yet.
+                if not (is_new and TAKEN in _last_words(folder) and time.monotonic() < deadline):
+                    raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
+                _ports_file(folder).unlink()
         return address(home)
 
 
@@ -205,17 +208,24 @@ def _fetch(folder: Path) -> None:
         raise JarsMissing(f"Maven could not fetch the broker's jars; is the network there?\n{said}")
 
 
+def _launches(folder: Path, java: Path, classpath: str, deadline: float) -> bool:
+    """False if the broker ended while it started. Raises PortTaken, ServerFailed."""
+    _configure(folder)
+    _format(folder, java, classpath)
+    return _comes_to_answer(_launch(folder, java, classpath), folder, deadline)
+
+
 def _configure(folder: Path) -> None:
     """Choose ports at the first start; check at any later one that they are still ours to take."""
     try:
         ports = _ports(folder)
     except FileNotFoundError:
         ports = {"broker": free_port(), "controller": free_port()}
-        (folder / "ports.json").write_text(json.dumps(ports))
+        _ports_file(folder).write_text(json.dumps(ports))
     for port in ports.values():
         if not is_free(port):
             raise PortTaken(
-                f"another program listens on 127.0.0.1:{port}; end it, or delete {folder}/ports.json for other ports"
+                f"another program listens on 127.0.0.1:{port}; end it, or delete {_ports_file(folder)} for other ports"
             )
     extra = folder / "extra.properties"
     lines = [f"{name}={value}" for name, value in _properties(folder, ports).items()]
@@ -330,8 +340,12 @@ def _last_words(folder: Path) -> str:
 
 
 def _ports(folder: Path) -> dict[str, int]:
-    ports: dict[str, int] = json.loads((folder / "ports.json").read_text())
+    ports: dict[str, int] = json.loads(_ports_file(folder).read_text())
     return ports
+
+
+def _ports_file(folder: Path) -> Path:
+    return folder / "ports.json"
 
 
 def _folder(home: Path) -> Path:

@@ -139,18 +139,20 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on.
+    """A port of the loopback interface that nobody has, and that this function gives to nobody else while this process lives.
 
     Below the range from which the kernel takes ports for outgoing connections: a server keeps its port for good, and
     must find it free after a restart.
     """
     for port in SystemRandom().sample(range(20_000, 32_000), 200):
-        if is_free(port):
+        if (held := _held(port)) is not None:
+            _taken.append(held)
             return port
     raise PortTaken("no free port between 20000 and 32000 on 127.0.0.1")
 
 
 def is_free(port: int) -> bool:
+    """Whether a server can listen there."""
     with socket.socket() as listener:
         # As the servers do: a connection that is still closing must not keep the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,6 +161,23 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+_taken: list[socket.socket] = []
+"""Bound and never listening: a server, which reuses addresses, may bind beside such a socket, and whoever chooses may not."""
+
+
+def _held(port: int) -> socket.socket | None:
+    """A socket that keeps others from choosing the port; None where somebody has it."""
+    holder = socket.socket()
+    try:
+        holder.bind(("127.0.0.1", port))
+    except OSError:
+        holder.close()
+        return None
+    # Only now: to reuse is what a server may and a chooser may not.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return holder
 
 
 def tail(log: Path, lines: int = 15) -> str:

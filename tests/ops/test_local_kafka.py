@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.local import kafka
-from ops.local.processes import Process
+from ops.local.processes import Process, free_port, is_free
 
 SPACEOS = Path(sys.executable).parent / "spaceos"
 
@@ -50,6 +51,36 @@ def test_start_outlives_its_command_and_may_be_said_twice(home: Path) -> None:
     now = json.loads(status.stdout)
     assert now["state"] == "running"
     assert os.getsid(now["pid"]) != os.getsid(0)
+
+
+def test_a_port_that_somebody_takes_while_the_first_start_goes_on_is_given_up_for_another(tmp_path: Path) -> None:
+    """Java takes a second from the choice of a port to listening on it."""
+    ports = tmp_path / "kafka" / "ports.json"
+    starting = subprocess.Popen([SPACEOS, "kafka", "start"], env={**os.environ, "SPACEOS_HOME": str(tmp_path)})
+    try:
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            stolen = _wait_for_ports(ports)["controller"]
+            thief.bind(("127.0.0.1", stolen))
+            thief.listen()
+
+            assert starting.wait(60) == 0
+
+        assert stolen not in json.loads(ports.read_text()).values()
+        assert kafka.status(tmp_path).state == "running"
+    finally:
+        kafka.stop(tmp_path)
+
+
+def test_a_chosen_port_is_chosen_by_nobody_else() -> None:
+    """Two servers that start side by side, or one that is away for a minute while another starts."""
+    port = free_port()
+
+    chooser = f"from ops.local.processes import _held; print(_held({port}))"
+    other = subprocess.run([sys.executable, "-c", chooser], capture_output=True, text=True, check=True)
+
+    assert other.stdout == "None\n"
+    assert is_free(port)
 
 
 def test_only_this_machine_can_reach_it(home: Path) -> None:
@@ -235,3 +266,12 @@ def _first(address: str, topic: str) -> bytes | None:
         return record.value() if record else None
     finally:
         consumer.close()
+
+
+def _wait_for_ports(file: Path) -> dict[str, int]:
+    for _ in range(3000):
+        if file.exists() and (written := file.read_text()):
+            found: dict[str, int] = json.loads(written)
+            return found
+        time.sleep(0.01)
+    pytest.fail("no ports were chosen")
