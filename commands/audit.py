@@ -34,14 +34,14 @@ class Audit(Service):
     """What people decide about the log."""
 
     def handle(self, command: AuditCommand) -> None:
-        actor, now = self.asked.actor, self.asked.now
+        actor, person, now = self.asked.actor, self.asked.person, self.asked.now
         match command:
             case PlaceHold():
-                self._of_network(Holds).place(command, actor=actor)
+                self._of_network(Holds).place(command, actor=actor, person=person)
             case ReleaseHold():
-                self._of_network(Holds).release(command, actor=actor)
+                self._of_network(Holds).release(command, actor=actor, person=person)
             case OrderErasure():
-                self.load(Erasure).order(command, self._holds(), actor=actor, now=now)
+                self.load(Erasure).order(command, self._holds(), actor=actor, person=person, now=now)
             case ResumeErasure():
                 self.load(Erasure).resume(self._holds(), now=now)
             case ConfirmErasure():
@@ -58,7 +58,7 @@ class Audit(Service):
                 self.load(Reads).pack(command, actor=actor)
             case AddWitness() | RetireWitness() | RotateLogKey():
                 digest = hashlib.sha256(command.wire.type.encode() + command.json_bytes()).hexdigest()
-                self._of_network(Log).change(command, digest=digest, actor=actor)
+                self._of_network(Log).change(command, digest=digest, actor=actor, person=person)
             case HaltShard():
                 self.load(Shard).halt(command)
             case ResumeShard():

@@ -29,15 +29,17 @@ class Identity(Service):
     """The key registry."""
 
     def handle(self, command: IdentityCommand) -> None:
+        actor, person = self.asked.actor, self.asked.person
         match command:
             case Found():
-                self.load(Network).found(command, self.asked.actor, self.asked.record.network)
+                self.load(Network).found(command, actor, self.asked.record.network)
             case ProposeKey():
                 self._check(command.key, command.proof)
-                self.load(Key).propose(command, actor=self.asked.actor, digest=self.asked.record.hash, now=self.asked.now)
+                digest = self.asked.record.hash
+                self.load(Key).propose(command, actor=actor, person=person, digest=digest, now=self.asked.now)
             case ApproveKey():
                 network = self.read(Network, f"identity/network/{self.asked.record.network}")
-                self.load(Key).approve(command, actor=self.asked.actor, quorum=network.quorum)
+                self.load(Key).approve(command, actor=actor, person=person, quorum=network.quorum)
             case RotateKey():
                 self._check(command.successor, command.proof)
                 successor = self.read(Key, f"identity/key/{command.successor}")

@@ -209,6 +209,8 @@ class HoldPlaced(Event):
     matter: Label
     placed_by: Did
     basis: Sealed | None = None
+    person: Did | None = None
+    """Who holds that key, the first of its chain of rotations; absent in older records, where it is the key itself."""
 
 
 class HoldReleased(Event):
@@ -221,6 +223,8 @@ class ErasureProposed(Event):
     basis: Basis
     proposed_by: Did
     cause: EventId | None = None
+    person: Did | None = None
+    """Who holds that key, the first of its chain of rotations; absent in older records, where it is the key itself."""
 
 
 class ErasureOrdered(Event):
@@ -278,6 +282,8 @@ class LogChangeProposed(Event):
 
     digest: Digest
     proposed_by: Did
+    person: Did | None = None
+    """Who holds that key, the first of its chain of rotations; absent in older records, where it is the key itself."""
 
 
 class WitnessAdded(Event):

@@ -99,12 +99,16 @@ class KeyProposed(Event):
     """SHA-256 of the command that proposed."""
     proposed_by: Did
     needs_second: Flag
+    person: Did | None = None
+    """Who holds that key, the first of its chain of rotations; absent in older records, where it is the key itself."""
 
 
 class KeyApproved(Event):
     key: Did
     proposal: Digest
     approved_by: Did
+    person: Did | None = None
+    """Who holds that key, the first of its chain of rotations; absent in older records, where it is the key itself."""
 
 
 class KeyRegistered(Event):

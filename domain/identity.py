@@ -66,7 +66,7 @@ class NoSuchProposal(Refused):
 
 
 class SamePerson(Refused):
-    """Proposer, approver and proposed key are different keys."""
+    """Proposer and approver are different persons, and neither is the proposed key. A rotated key is no second person."""
 
 
 class AlreadyKnown(Refused):
@@ -109,7 +109,7 @@ class Proposal:
     roles: tuple[RoleGrant, ...]
     not_after: datetime
     consenting: list[str]
-    """The registrars that proposed and approved, each once."""
+    """The persons that proposed and approved, each once."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Key(Aggregate[IdentityEvent]):
     successor: str | None = None
     revoked: bool = False
 
-    def propose(self, command: ProposeKey, *, actor: str, digest: str, now: datetime) -> None:
+    def propose(self, command: ProposeKey, *, actor: str, person: str, digest: str, now: datetime) -> None:
         """Register, or wait for the second person where a role needs one. The proof was checked by the service."""
         if command.key != self.id:
             raise AddressedWrongly(f"the stream is {self.stream}, the key {command.key}", "key")
@@ -138,24 +138,24 @@ class Key(Aggregate[IdentityEvent]):
         self.record(
             KeyProposed(
                 key=command.key, roles=command.roles, held_by=command.held_by, not_after=command.not_after,
-                proof=command.proof, proposal=Digest(digest), proposed_by=Did(actor), needs_second=needs_second,
+                proof=command.proof, proposal=Digest(digest), proposed_by=Did(actor), needs_second=needs_second, person=Did(person),
             )
         )  # fmt: skip
         if not needs_second:
             self.record(KeyRegistered(key=command.key, roles=command.roles, not_after=command.not_after))
 
-    def approve(self, command: ApproveKey, *, actor: str, quorum: int) -> None:
+    def approve(self, command: ApproveKey, *, actor: str, person: str, quorum: int) -> None:
         """Another registrar's consent; a registrar needs `quorum` of them, and never fewer than two."""
         self._refuse_revoked()
         proposal = self.proposals.get(command.proposal)
         if proposal is None:
             raise NoSuchProposal(field="proposal")
-        if actor in proposal.consenting or actor == self.id:
+        if person in proposal.consenting or actor == self.id:
             raise SamePerson("whoever proposed, approved or is proposed does not approve", "proposal")
-        consenting = (*proposal.consenting, actor)
+        consenting = (*proposal.consenting, person)
         is_registrar = any(grant.role == "identity.registrar" for grant in proposal.roles)
         complete = len(consenting) >= max(2, quorum if is_registrar else 2)
-        self.record(KeyApproved(key=Did(self.id), proposal=command.proposal, approved_by=Did(actor)))
+        self.record(KeyApproved(key=Did(self.id), proposal=command.proposal, approved_by=Did(actor), person=Did(person)))
         if complete:
             self.record(KeyRegistered(key=Did(self.id), roles=proposal.roles, not_after=proposal.not_after))
 
@@ -195,10 +195,10 @@ class Key(Aggregate[IdentityEvent]):
 
     def apply(self, event: IdentityEvent) -> None:
         match event:
-            case KeyProposed(proposal=digest, roles=roles, not_after=not_after, proposed_by=proposer):
-                self.proposals[digest] = Proposal(tuple(roles), not_after, [proposer])
-            case KeyApproved(proposal=digest, approved_by=approver):
-                self.proposals[digest].consenting.append(approver)
+            case KeyProposed(proposal=digest, roles=roles, not_after=not_after, proposed_by=proposer, person=person):
+                self.proposals[digest] = Proposal(tuple(roles), not_after, [person or proposer])
+            case KeyApproved(proposal=digest, approved_by=approver, person=person):
+                self.proposals[digest].consenting.append(person or approver)
             case KeyRegistered(roles=roles, not_after=not_after):
                 known = {(grant.role, grant.prefix) for grant in roles}
                 self.roles = [grant for grant in self.roles if (grant.role, grant.prefix) not in known] + list(roles)

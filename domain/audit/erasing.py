@@ -44,7 +44,7 @@ from domain.audit import (
 
 @dataclass
 class Hold:
-    """What it covers, who placed it, and whether it still holds."""
+    """What it covers, which person placed it, and whether it still holds."""
 
     scope: Scope
     placed_by: str
@@ -60,7 +60,7 @@ class Holds(Aggregate[HoldEvent]):
 
     holds: dict[str, Hold] = field(default_factory=dict)
 
-    def place(self, command: PlaceHold, *, actor: str) -> None:
+    def place(self, command: PlaceHold, *, actor: str, person: str) -> None:
         known = self.holds.get(command.hold)
         if known is not None:
             if not known.in_force:
@@ -69,16 +69,19 @@ class Holds(Aggregate[HoldEvent]):
                 raise AlreadyHeld(field="hold")
             return
         self.record(
-            HoldPlaced(hold=command.hold, scope=command.scope, matter=command.matter, placed_by=Did(actor), basis=command.basis)
-        )
+            HoldPlaced(
+                hold=command.hold, scope=command.scope, matter=command.matter, placed_by=Did(actor), basis=command.basis,
+                person=Did(person),
+            )
+        )  # fmt: skip
 
-    def release(self, command: ReleaseHold, *, actor: str) -> None:
+    def release(self, command: ReleaseHold, *, actor: str, person: str) -> None:
         known = self.holds.get(command.hold)
         if known is None:
             raise NotHeld(field="hold")
         if not known.in_force:
             return
-        if known.placed_by == actor:
+        if known.placed_by == person:
             raise SamePerson("whoever placed a hold does not release it", "hold")
         self.record(HoldReleased(hold=command.hold, released_by=Did(actor)))
 
@@ -88,8 +91,8 @@ class Holds(Aggregate[HoldEvent]):
 
     def apply(self, event: HoldEvent) -> None:
         match event:
-            case HoldPlaced(hold=hold, scope=scope, placed_by=actor):
-                self.holds[hold] = Hold(scope, actor)
+            case HoldPlaced(hold=hold, scope=scope, placed_by=actor, person=person):
+                self.holds[hold] = Hold(scope, person or actor)
             case HoldReleased(hold=hold):
                 self.holds[hold].in_force = False
             case _:
@@ -104,19 +107,24 @@ class Erasure(Aggregate[ErasureEvent]):
     basis: Basis = "request"
     cause: str | None = None
     proposed_by: str = ""
+    """The person."""
     ordered: bool = False
     deferred: tuple[str, ...] = ()
     done: bool = False
 
-    def order(self, command: OrderErasure, holds: Holds, *, actor: str, now: datetime) -> None:
+    def order(self, command: OrderErasure, holds: Holds, *, actor: str, person: str, now: datetime) -> None:
         """The first officer proposes; another one's same order makes it one, or defers it (white paper 11.2)."""
         if self.keys and list(command.keys) != self.keys:
             raise AlreadyErased("this erasure was begun for other keys", "keys")
         if self.ordered or self.done or self.deferred:
             return
         if not self.proposed_by:
-            self.record(ErasureProposed(keys=command.keys, basis=command.basis, proposed_by=Did(actor), cause=command.cause))
-        elif self.proposed_by == actor:
+            self.record(
+                ErasureProposed(
+                    keys=command.keys, basis=command.basis, proposed_by=Did(actor), cause=command.cause, person=Did(person)
+                )
+            )  # fmt: skip
+        elif self.proposed_by == person:
             raise SamePerson("an erasure takes the same order by a second officer")
         else:
             self._order_unless_barred(holds, now)
@@ -154,8 +162,8 @@ class Erasure(Aggregate[ErasureEvent]):
 
     def apply(self, event: ErasureEvent) -> None:
         match event:
-            case ErasureProposed(keys=keys, basis=basis, proposed_by=actor, cause=cause):
-                self.keys, self.basis, self.proposed_by, self.cause = list(keys), basis, actor, cause
+            case ErasureProposed(keys=keys, basis=basis, proposed_by=actor, cause=cause, person=person):
+                self.keys, self.basis, self.proposed_by, self.cause = list(keys), basis, person or actor, cause
             case ErasureOrdered():
                 self.ordered, self.deferred = True, ()
             case ErasureDeferred(bars=bars):

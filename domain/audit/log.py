@@ -106,10 +106,10 @@ class Log(Aggregate[LogEvent]):
 
     witnesses: dict[str, str] = field(default_factory=dict)
     proposed: dict[str, str] = field(default_factory=dict)
-    """Digest of what was asked to who asked first."""
+    """Digest of what was asked to the person who asked first."""
     key: str = ""
 
-    def change(self, command: LogChange, *, digest: str, actor: str) -> None:
+    def change(self, command: LogChange, *, digest: str, actor: str, person: str) -> None:
         """`digest` is of the command's data: the same for the same words of another person."""
         match command:
             case AddWitness(name=name, key=key) if name in self.witnesses:
@@ -124,16 +124,16 @@ class Log(Aggregate[LogEvent]):
                 pass
         first = self.proposed.get(digest)
         if first is None:
-            self.record(LogChangeProposed(digest=Digest(digest), proposed_by=Did(actor)))
-        elif first == actor:
+            self.record(LogChangeProposed(digest=Digest(digest), proposed_by=Did(actor), person=Did(person)))
+        elif first == person:
             raise SamePerson("a change of the log takes a second keyholder")
         else:
             self.record(_changed(command))
 
     def apply(self, event: LogEvent) -> None:
         match event:
-            case LogChangeProposed(digest=digest, proposed_by=actor):
-                self.proposed[digest] = actor
+            case LogChangeProposed(digest=digest, proposed_by=actor, person=person):
+                self.proposed[digest] = person or actor
             case WitnessAdded(name=name, key=key):
                 self.witnesses[name] = key
                 self.proposed.clear()

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from adapters.keys import ed25519_signer, verify
 from adapters.sql.store import KeyAuthority
-from commands import Asked
+from commands import Asked, Grant
 from commands.identity import Identity
 from contracts import CommandRecord, Did, parse_command, uuid7
 from contracts.identity import ApproveKey, Found, ProposeKey, RevokeKey, RotateKey, WithdrawRole, key_proof
@@ -57,7 +57,9 @@ class Desk:
         """The events. Raises Refused; then nothing has changed."""
         before = deepcopy(self.streams.kept)
         try:
-            aggregate = self.service.decide(command, Asked(record_of(command, subject, by, now, **more), now))
+            known = self.authority.get(by)
+            record = record_of(command, subject, by, now, **more)
+            aggregate = self.service.decide(command, Asked(record, now, known.holder if known else by))
         except Refused:
             assert {k: v for k, v in self.streams.kept.items() if v.version} == {k: v for k, v in before.items() if v.version}
             raise
@@ -67,7 +69,8 @@ class Desk:
             self.recorded += 1
             for change in self.service.authority(event, now):
                 shard, n = "identity.events/0", self.recorded
-                self.authority[change.key] = changed(self.authority.get(change.key), change, shard, n)
+                followed = self.authority.get(change.follows) if isinstance(change, Grant) and change.follows else None
+                self.authority[change.key] = changed(self.authority.get(change.key), change, shard, n, followed)
         return events
 
     def may(self, key: str, role: str, subject: str, now: datetime) -> bool:
@@ -86,6 +89,7 @@ class Model:
         self.revoked: set[str] = set()
         self.known: set[str] = set()
         self.rotated: dict[str, str] = {}
+        self.persons: dict[str, str] = {}
         self.withdrawn: dict[str, set[tuple[str, str]]] = {}
         self.waiting: dict[str, dict[str, tuple[tuple[tuple[str, str], ...], datetime, list[str]]]] = {}
 
@@ -93,6 +97,9 @@ class Model:
         for role, prefix in roles:
             self.grants = [grant for grant in self.grants if grant[:3] != (key, role, prefix)]
             self.grants.append((key, role, prefix, end))
+
+    def person(self, key: str) -> str:
+        return self.persons.get(key, key)
 
     def may(self, key: str, role: str, subject: str, now: datetime) -> bool:
         return key not in self.revoked and any(
@@ -145,7 +152,7 @@ class Registry(RuleBasedStateMachine):
             return
         model.known.add(key)
         digest = sha256(record_of(command, f"identity/key/{key}", by, self.now).value).hexdigest()
-        model.waiting.setdefault(key, {})[digest] = (pairs, end, [by])
+        model.waiting.setdefault(key, {})[digest] = (pairs, end, [model.person(by)])
         if not waits:
             self._register(key, pairs, end)
 
@@ -155,12 +162,13 @@ class Registry(RuleBasedStateMachine):
         key = chance.choice(sorted(key for key, waiting in self.model.waiting.items() if waiting))
         digest = chance.choice(sorted(self.model.waiting[key]))
         pairs, end, consenting = self.model.waiting[key][digest]
-        allowed = key not in self.model.revoked and by not in consenting and by != key
+        person = self.model.person(by)
+        allowed = key not in self.model.revoked and person not in consenting and by != key
 
         self._ask(ApproveKey(proposal=digest), key, by, allowed=allowed, second="refused")
 
         if allowed:
-            consenting.append(by)
+            consenting.append(person)
             needed = max(2, self.quorum) if ("identity.registrar", "identity/") in pairs else 2
             if len(consenting) >= needed:
                 self._register(key, pairs, end)
@@ -182,6 +190,7 @@ class Registry(RuleBasedStateMachine):
             model.give(successor, model.own[key], model.own_end[key])
             model.give(key, model.own[key], until)
             model.rotated[key], model.own_end[key] = successor, until
+            model.persons[successor] = model.person(key)
 
     @rule(key=keys, role=st.sampled_from(ROLES), chance=st.randoms(use_true_random=False))
     def withdraw(self, key: str, role: str, chance: Any) -> None:

@@ -84,7 +84,7 @@ def a_hold(name: str = "m1", *keys: int) -> PlaceHold:
 
 def placed(name: str = "m1", *keys: int, by: Any = ANN) -> HoldPlaced:
     command = a_hold(name, *keys)
-    return HoldPlaced(hold=command.hold, scope=command.scope, matter=command.matter, placed_by=by)
+    return HoldPlaced(hold=command.hold, scope=command.scope, matter=command.matter, placed_by=by, person=by)
 
 
 def released(name: str = "m1") -> HoldReleased:
@@ -100,7 +100,7 @@ def an_order(*keys: ErasedKey) -> OrderErasure:
 
 
 def proposed(*keys: ErasedKey) -> ErasureProposed:
-    return ErasureProposed(keys=keys, basis="request", proposed_by=ANN)
+    return ErasureProposed(keys=keys, basis="request", proposed_by=ANN, person=ANN)
 
 
 def ordered(*keys: int) -> ErasureOrdered:
@@ -114,22 +114,22 @@ def erasure(*events: Any) -> Erasure:
 def test_a_hold_is_placed_by_one_officer() -> None:
     register = holds()
 
-    then(register, lambda: register.place(a_hold(), actor=ANN), placed())
+    then(register, lambda: register.place(a_hold(), actor=ANN, person=ANN), placed())
 
 
 def test_a_hold_is_released_by_another_officer_than_the_one_who_placed_it() -> None:
     register = holds(placed())
 
-    refused(register, lambda: register.release(ReleaseHold(hold=HoldId("m1")), actor=ANN), SamePerson)
-    then(register, lambda: register.release(ReleaseHold(hold=HoldId("m1")), actor=BEN), released())
+    refused(register, lambda: register.release(ReleaseHold(hold=HoldId("m1")), actor=ANN, person=ANN), SamePerson)
+    then(register, lambda: register.release(ReleaseHold(hold=HoldId("m1")), actor=BEN, person=BEN), released())
 
 
 def test_a_hold_that_is_unknown_released_or_of_something_else_is_refused() -> None:
     register = holds(placed("m1", 1), placed("m2"), released("m2"))
 
-    refused(register, lambda: register.release(ReleaseHold(hold=HoldId("m9")), actor=BEN), NotHeld)
-    refused(register, lambda: register.place(a_hold("m1", 2), actor=ANN), AlreadyHeld)
-    refused(register, lambda: register.place(a_hold("m2"), actor=ANN), Released)
+    refused(register, lambda: register.release(ReleaseHold(hold=HoldId("m9")), actor=BEN, person=BEN), NotHeld)
+    refused(register, lambda: register.place(a_hold("m1", 2), actor=ANN, person=ANN), AlreadyHeld)
+    refused(register, lambda: register.place(a_hold("m2"), actor=ANN, person=ANN), Released)
 
 
 def test_a_hold_without_keys_bars_every_erasure() -> None:
@@ -142,28 +142,40 @@ def test_a_hold_without_keys_bars_every_erasure() -> None:
 
 def test_an_erasure_takes_the_same_order_by_two_officers() -> None:
     one = erasure()
-    one.order(an_order(erased(1)), holds(), actor=ANN, now=NOW)
+    one.order(an_order(erased(1)), holds(), actor=ANN, person=ANN, now=NOW)
     first = list(one.pending)
 
     with pytest.raises(SamePerson):
-        one.order(an_order(erased(1)), holds(), actor=ANN, now=NOW)
-    one.order(an_order(erased(1)), holds(), actor=BEN, now=NOW)
-    one.order(an_order(erased(1)), holds(), actor=BEN, now=NOW)
+        one.order(an_order(erased(1)), holds(), actor=ANN, person=ANN, now=NOW)
+    one.order(an_order(erased(1)), holds(), actor=BEN, person=BEN, now=NOW)
+    one.order(an_order(erased(1)), holds(), actor=BEN, person=BEN, now=NOW)
 
     assert first == [proposed(erased(1))]
     assert one.pending == [*first, ordered(1)]
 
 
+def test_the_rotated_key_of_one_officer_is_no_second_officer() -> None:
+    """Neither orders it what he proposed, nor releases what he placed, nor makes his own change of the log."""
+    register, one, log = holds(placed()), erasure(proposed(erased(1))), given(Log, "audit/log/test")
+    log.change(WITNESS, digest=digest("add w1"), actor=ANN, person=ANN)
+    release, an_erasure = ReleaseHold(hold=HoldId("m1")), an_order(erased(1))
+
+    refused(register, lambda: register.release(release, actor=BEN, person=ANN), SamePerson)
+    refused(one, lambda: one.order(an_erasure, holds(), actor=BEN, person=ANN, now=NOW), SamePerson)
+    with pytest.raises(SamePerson):
+        log.change(WITNESS, digest=digest("add w1"), actor=BEN, person=ANN)
+
+
 def test_a_second_officer_who_orders_something_else_is_refused() -> None:
     one = erasure(proposed(erased(1)))
 
-    refused(one, lambda: one.order(an_order(erased(1), erased(2)), holds(), actor=BEN, now=NOW), AlreadyErased)
+    refused(one, lambda: one.order(an_order(erased(1), erased(2)), holds(), actor=BEN, person=BEN, now=NOW), AlreadyErased)
 
 
 def test_a_hold_defers_an_erasure_and_its_end_lets_it_go_on() -> None:
     """A right is delayed, not lost."""
     one, register = erasure(proposed(erased(1))), holds(placed())
-    one.order(an_order(erased(1)), register, actor=BEN, now=NOW)
+    one.order(an_order(erased(1)), register, actor=BEN, person=BEN, now=NOW)
 
     with pytest.raises(StillBarred):
         one.resume(register, now=NOW)
@@ -177,7 +189,13 @@ def test_a_hold_defers_an_erasure_and_its_end_lets_it_go_on() -> None:
 
 def test_a_retention_class_defers_until_its_time_is_over() -> None:
     one = erasure(proposed(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)))
-    one.order(an_order(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)), holds(), actor=BEN, now=NOW)
+    one.order(
+        an_order(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)),
+        holds(),
+        actor=BEN,
+        person=BEN,
+        now=NOW,
+    )
 
     [deferred] = one.pending
     assert isinstance(deferred, ErasureDeferred)
@@ -261,15 +279,15 @@ WITNESS = AddWitness(name=Label("w1"), key=WitnessKey("w.example+0123abcd+" + "A
 def test_a_change_of_the_log_takes_the_same_words_of_two_keyholders() -> None:
     log = given(Log, "audit/log/test")
 
-    log.change(WITNESS, digest=digest("add w1"), actor=ANN)
-    refused(log, lambda: log.change(WITNESS, digest=digest("add w1"), actor=ANN), SamePerson)
-    log.change(WITNESS, digest=digest("add w1"), actor=BEN)
+    log.change(WITNESS, digest=digest("add w1"), actor=ANN, person=ANN)
+    refused(log, lambda: log.change(WITNESS, digest=digest("add w1"), actor=ANN, person=ANN), SamePerson)
+    log.change(WITNESS, digest=digest("add w1"), actor=BEN, person=BEN)
 
     assert log.pending == [
-        LogChangeProposed(digest=digest("add w1"), proposed_by=ANN),
+        LogChangeProposed(digest=digest("add w1"), proposed_by=ANN, person=ANN),
         WitnessAdded(name=WITNESS.name, key=WITNESS.key, group=WITNESS.group),
     ]
-    log.change(WITNESS, digest=digest("add w1"), actor=ANN)
+    log.change(WITNESS, digest=digest("add w1"), actor=ANN, person=ANN)
     assert len(log.pending) == 2
 
 
@@ -277,9 +295,9 @@ def test_a_witness_that_is_known_by_another_key_or_not_at_all_is_refused() -> No
     log = given(Log, "audit/log/test", WitnessAdded(name=WITNESS.name, key=WITNESS.key, group=WITNESS.group))
     other = WITNESS.model_copy(update={"key": WitnessKey("w.example+0123abcd+" + "B" * 44)})
 
-    refused(log, lambda: log.change(other, digest=digest("x"), actor=ANN), AlreadyKnown)
+    refused(log, lambda: log.change(other, digest=digest("x"), actor=ANN, person=ANN), AlreadyKnown)
     retire = RetireWitness(name=Label("w9"), cause=Label("gone"))
-    refused(log, lambda: log.change(retire, digest=digest("y"), actor=ANN), NotKnown)
+    refused(log, lambda: log.change(retire, digest=digest("y"), actor=ANN, person=ANN), NotKnown)
 
 
 def test_a_shard_halts_once_and_goes_on_where_it_halted() -> None:
@@ -319,7 +337,7 @@ class Erasing(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["a", "b", "c"]), keys=st.sets(KEYS, max_size=2))
     def place(self, name: str, keys: set[int]) -> None:
         try:
-            self.register.place(a_hold(name, *sorted(keys)), actor=ANN)
+            self.register.place(a_hold(name, *sorted(keys)), actor=ANN, person=ANN)
         except Refused:
             return
         self.held.setdefault(name, keys)
@@ -327,7 +345,7 @@ class Erasing(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["a", "b", "c"]), actor=st.sampled_from([ANN, BEN]))
     def release(self, name: str, actor: Any) -> None:
         try:
-            self.register.release(ReleaseHold(hold=HoldId(name)), actor=actor)
+            self.register.release(ReleaseHold(hold=HoldId(name)), actor=actor, person=actor)
         except Refused:
             return
         assert actor == BEN or self.held[name] == {-1}
@@ -336,7 +354,7 @@ class Erasing(RuleBasedStateMachine):
     @rule(n=KEYS, actor=st.sampled_from([ANN, BEN]))
     def order(self, n: int, actor: Any) -> None:
         try:
-            self.erasures[n].order(an_order(erased(n)), self.register, actor=actor, now=NOW)
+            self.erasures[n].order(an_order(erased(n)), self.register, actor=actor, person=actor, now=NOW)
         except Refused:
             return
         self.orders[n].add(actor)

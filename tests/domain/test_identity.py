@@ -139,7 +139,7 @@ def propose(*roles: RoleGrant, **more: Any) -> ProposeKey:
 def proposed(*roles: RoleGrant, proposal: Digest = D1, by: Did = ALICE, needs_second: bool = False) -> KeyProposed:
     return KeyProposed(
         key=BOB, roles=roles or (GPU,), held_by=Label("Bob"), not_after=LATER, proof=PROOF, proposal=proposal,
-        proposed_by=by, needs_second=needs_second,
+        proposed_by=by, needs_second=needs_second, person=by,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def registered(*roles: RoleGrant, not_after: datetime = LATER) -> KeyRegistered:
 def test_a_key_for_ordinary_roles_is_registered_at_once() -> None:
     bob = key()
 
-    bob.propose(propose(), actor=ALICE, digest=D1, now=NOW)
+    bob.propose(propose(), actor=ALICE, person=ALICE, digest=D1, now=NOW)
 
     assert bob.pending == [proposed(), registered()]
 
@@ -159,7 +159,7 @@ def test_the_same_registration_again_records_nothing() -> None:
     """Deciding twice records once."""
     bob = key(proposed(), registered())
 
-    bob.propose(propose(), actor=CAROL, digest=D2, now=NOW)
+    bob.propose(propose(), actor=CAROL, person=CAROL, digest=D2, now=NOW)
 
     assert bob.pending == []
 
@@ -167,8 +167,8 @@ def test_the_same_registration_again_records_nothing() -> None:
 def test_a_later_end_or_another_role_is_a_registration_of_its_own() -> None:
     bob = key(proposed(), registered())
 
-    bob.propose(propose(BEAT), actor=ALICE, digest=D2, now=NOW)
-    bob.propose(propose(not_after=LATER + timedelta(days=1)), actor=ALICE, digest=D1, now=NOW)
+    bob.propose(propose(BEAT), actor=ALICE, person=ALICE, digest=D2, now=NOW)
+    bob.propose(propose(not_after=LATER + timedelta(days=1)), actor=ALICE, person=ALICE, digest=D1, now=NOW)
 
     assert [type(event) for event in bob.pending] == [KeyProposed, KeyRegistered, KeyProposed, KeyRegistered]
     assert bob.roles == [BEAT, GPU]
@@ -179,7 +179,7 @@ def test_a_role_that_needs_two_waits_for_the_second(role: RoleGrant) -> None:
     """Also where it stands among ordinary ones: nothing of the proposal is in force."""
     bob = key()
 
-    bob.propose(propose(GPU, role), actor=ALICE, digest=D1, now=NOW)
+    bob.propose(propose(GPU, role), actor=ALICE, person=ALICE, digest=D1, now=NOW)
 
     assert bob.pending == [proposed(GPU, role, needs_second=True)]
     assert bob.roles == []
@@ -193,22 +193,22 @@ def test_a_key_ends_within_366_days_and_after_now(seconds: float, is_refused: bo
     bob, command = key(), propose(not_after=NOW + timedelta(seconds=seconds))
 
     if is_refused:
-        refused(bob, lambda: bob.propose(command, actor=ALICE, digest=D1, now=NOW), EndTooFar, "not_after")
+        refused(bob, lambda: bob.propose(command, actor=ALICE, person=ALICE, digest=D1, now=NOW), EndTooFar, "not_after")
     else:
-        bob.propose(command, actor=ALICE, digest=D1, now=NOW)
+        bob.propose(command, actor=ALICE, person=ALICE, digest=D1, now=NOW)
         assert bob.not_after == command.not_after
 
 
 def test_a_key_is_proposed_on_its_own_stream() -> None:
     bob, command = key(), propose(key=CAROL)
 
-    refused(bob, lambda: bob.propose(command, actor=ALICE, digest=D1, now=NOW), AddressedWrongly, "key")
+    refused(bob, lambda: bob.propose(command, actor=ALICE, person=ALICE, digest=D1, now=NOW), AddressedWrongly, "key")
 
 
 def test_nobody_proposes_himself() -> None:
     bob = key()
 
-    refused(bob, lambda: bob.propose(propose(), actor=BOB, digest=D1, now=NOW), SamePerson, "key")
+    refused(bob, lambda: bob.propose(propose(), actor=BOB, person=BOB, digest=D1, now=NOW), SamePerson, "key")
 
 
 # Approving
@@ -219,9 +219,9 @@ WAITING = proposed(VERIFIER, needs_second=True)
 def test_the_second_registers() -> None:
     bob = key(WAITING)
 
-    bob.approve(ApproveKey(proposal=D1), actor=CAROL, quorum=3)
+    bob.approve(ApproveKey(proposal=D1), actor=CAROL, person=CAROL, quorum=3)
 
-    assert bob.pending == [KeyApproved(key=BOB, proposal=D1, approved_by=CAROL), registered(VERIFIER)]
+    assert bob.pending == [KeyApproved(key=BOB, proposal=D1, approved_by=CAROL, person=CAROL), registered(VERIFIER)]
 
 
 @pytest.mark.parametrize(("quorum", "needed"), [(1, 2), (2, 2), (3, 3)])
@@ -231,7 +231,7 @@ def test_a_registrar_needs_the_quorum_and_never_fewer_than_two(quorum: int, need
 
     for n, approver in enumerate(approvals, 2):
         assert bob.roles == []
-        bob.approve(ApproveKey(proposal=D1), actor=approver, quorum=quorum)
+        bob.approve(ApproveKey(proposal=D1), actor=approver, person=approver, quorum=quorum)
         assert (bob.roles == [REGISTRAR]) is (n == needed)
 
     assert [type(event) for event in bob.pending] == [*[KeyApproved] * (needed - 1), KeyRegistered]
@@ -241,7 +241,26 @@ def test_a_registrar_needs_the_quorum_and_never_fewer_than_two(quorum: int, need
 def test_proposer_approvers_and_proposed_are_different(actor: Did) -> None:
     bob = key(proposed(REGISTRAR, needs_second=True), KeyApproved(key=BOB, proposal=D1, approved_by=CAROL))
 
-    refused(bob, lambda: bob.approve(ApproveKey(proposal=D1), actor=actor, quorum=3), SamePerson, "proposal")
+    refused(bob, lambda: bob.approve(ApproveKey(proposal=D1), actor=actor, person=actor, quorum=3), SamePerson, "proposal")
+
+
+def test_the_rotated_key_of_the_proposer_does_not_count_as_a_second_person() -> None:
+    """Whoever rotates a key has two that act, for a day."""
+    bob = key(WAITING)
+
+    refused(bob, lambda: bob.approve(ApproveKey(proposal=D1), actor=CAROL, person=ALICE, quorum=2), SamePerson, "proposal")
+
+
+def test_who_approves_with_two_keys_of_one_person_approves_once() -> None:
+    bob = key(proposed(REGISTRAR, needs_second=True), KeyApproved(key=BOB, proposal=D1, approved_by=CAROL, person=CAROL))
+
+    refused(bob, lambda: bob.approve(ApproveKey(proposal=D1), actor=DAVE, person=CAROL, quorum=3), SamePerson, "proposal")
+
+
+def test_a_proposal_recorded_before_persons_were_is_its_keys() -> None:
+    bob = key(WAITING.model_copy(update={"person": None}))
+
+    refused(bob, lambda: bob.approve(ApproveKey(proposal=D1), actor=ALICE, person=ALICE, quorum=2), SamePerson, "proposal")
 
 
 @pytest.mark.parametrize("history", [[], [WAITING], [WAITING, registered(VERIFIER)]], ids=["none", "another", "registered"])
@@ -249,13 +268,15 @@ def test_only_what_waits_is_approved(history: list[IdentityEvent]) -> None:
     bob = key(*history)
     digest = D2 if len(history) == 1 else D1
 
-    refused(bob, lambda: bob.approve(ApproveKey(proposal=digest), actor=CAROL, quorum=2), NoSuchProposal, "proposal")
+    refused(
+        bob, lambda: bob.approve(ApproveKey(proposal=digest), actor=CAROL, person=CAROL, quorum=2), NoSuchProposal, "proposal"
+    )
 
 
 def test_approvals_of_one_proposal_do_not_count_for_another() -> None:
     bob = key(proposed(REGISTRAR, needs_second=True), proposed(REGISTRAR, proposal=D2, by=CAROL, needs_second=True))
 
-    bob.approve(ApproveKey(proposal=D1), actor=DAVE, quorum=3)
+    bob.approve(ApproveKey(proposal=D1), actor=DAVE, person=DAVE, quorum=3)
 
     assert bob.roles == []
     assert bob.proposals[D2].consenting == [CAROL]
@@ -367,7 +388,7 @@ def test_a_role_is_withdrawn_once() -> None:
 def test_a_withdrawn_role_can_be_given_and_withdrawn_again() -> None:
     bob = key(proposed(), registered(), RoleWithdrawn(key=BOB, role=GPU.role, prefix=GPU.prefix))
 
-    bob.propose(propose(), actor=ALICE, digest=D2, now=NOW)
+    bob.propose(propose(), actor=ALICE, person=ALICE, digest=D2, now=NOW)
     bob.withdraw(WITHDRAW)
 
     assert [type(event) for event in bob.pending] == [KeyProposed, KeyRegistered, RoleWithdrawn]
@@ -410,8 +431,8 @@ ENDED = (registered(), KeyRevoked(key=BOB, reason="retired"))
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda bob: bob.propose(propose(), actor=ALICE, digest=D1, now=NOW),
-        lambda bob: bob.approve(ApproveKey(proposal=D1), actor=CAROL, quorum=2),
+        lambda bob: bob.propose(propose(), actor=ALICE, person=ALICE, digest=D1, now=NOW),
+        lambda bob: bob.approve(ApproveKey(proposal=D1), actor=CAROL, person=CAROL, quorum=2),
         lambda bob: bob.rotate(rotate(), successor=other(), now=NOW),
     ],
     ids=["propose", "approve", "rotate"],
@@ -446,9 +467,9 @@ def test_a_stream_that_no_key_names_records_nothing(name: str, ask: Callable[[Ke
 
 def test_replay_rebuilds_what_was_decided() -> None:
     bob = key()
-    bob.propose(propose(GPU, BEAT), actor=ALICE, digest=D1, now=NOW)
-    bob.propose(propose(REGISTRAR), actor=ALICE, digest=D2, now=NOW)
-    bob.approve(ApproveKey(proposal=D2), actor=CAROL, quorum=2)
+    bob.propose(propose(GPU, BEAT), actor=ALICE, person=ALICE, digest=D1, now=NOW)
+    bob.propose(propose(REGISTRAR), actor=ALICE, person=ALICE, digest=D2, now=NOW)
+    bob.approve(ApproveKey(proposal=D2), actor=CAROL, person=CAROL, quorum=2)
     bob.withdraw(WITHDRAW)
     bob.rotate(rotate(), successor=other(), now=NOW)
 
