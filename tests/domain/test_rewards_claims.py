@@ -1,19 +1,24 @@
 """Claims: the root that OpenZeppelin's contract would verify against, computed here once more by its own formula."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from eth_abi.abi import encode
+from eth_abi.packed import encode_packed
 from eth_hash.auto import keccak
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from contracts.rewards import ChainHash, Payee
-from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, digest_of, proves, require_grown, table
+from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, digest_of, pair, proves, require_grown, table
 from domain.rewards.epochs import RootDecreases
 
 ALICE, BOB, TOKEN = Payee("0x" + 40 * "1"), Payee("0x" + 40 * "2"), Payee("0x" + 40 * "e")
+UNI = Path(__file__).parent / "published" / "uni-claims.json"
 ROWS = [Claim(ALICE, NATIVE_TOKEN, 5), Claim(ALICE, TOKEN, 10**18), Claim(BOB, NATIVE_TOKEN, 7)]
 
 addresses = st.integers(1, 2**160 - 1).map(lambda n: Payee(f"0x{n:040x}"))
@@ -24,6 +29,10 @@ tables = st.lists(rows, min_size=1, max_size=40, unique_by=lambda row: (row.acco
 def leaf(row: Claim) -> bytes:
     """As Solidity writes it: `keccak256(bytes.concat(keccak256(abi.encode(account, token, cumulative))))`."""
     return keccak(keccak(encode(["address", "address", "uint256"], [row.account, row.token, row.cumulative])))
+
+
+def _words(claim: dict[str, Any]) -> list[Any]:
+    return [claim["index"], claim["account"], int(claim["amount"], 16)]
 
 
 def process_proof(proof: Sequence[bytes], node: bytes) -> bytes:
@@ -39,6 +48,32 @@ def test_the_published_example_of_openzeppelins_tree_has_its_root() -> None:
     leaves = [keccak(keccak(encode(["address", "uint256"], list(value)))) for value in values]
 
     assert ClaimTree.over(leaves).root == "0xd4dee0beab2d53f2cc83e567171bd2820e49898130a22622b10ead383e90bd77"
+
+
+def test_a_published_tree_is_laid_out_node_by_node_as_openzeppelins() -> None:
+    """Six leaves, which fill no level: `test/dumps/standard-v1.sorted.1_0_6.json` of @openzeppelin/merkle-tree (MIT)."""
+    leaves = [keccak(keccak(encode(["string"], [letter]))) for letter in "abcdef"]
+
+    tree = ClaimTree.over(leaves)
+
+    assert [node.hex()[:16] for node in tree.nodes] == [
+        "6deb52b5da8fd108", "52426e0f1f65ff7e", "fd3cf45654e88d1c", "8076923e76cf01a7", "965b92c6cf08303c",
+        "eba909cf4bb90c69", "c62a8cfa41edc0ef", "9cf5a63718145ba9", "9c15a6a0eaeed500", "9a4f64e953595df8",
+        "19ba6c6333e0e9a1",
+    ]  # fmt: skip
+    assert [tree.places[leaf] for leaf in leaves] == [8, 10, 7, 5, 9, 6]
+
+
+def test_real_claims_of_a_distribution_lead_to_the_root_that_paid_them() -> None:
+    """Proofs of 17 and 18 nodes in a tree of 252,803 claims, whose pairs are hashed as ours are."""
+    published = json.loads(UNI.read_text())
+
+    for claim in published["claims"]:
+        node = keccak(encode_packed(["uint256", "address", "uint256"], _words(claim)))
+        for sibling in claim["proof"]:
+            node = pair(node, bytes.fromhex(sibling))
+
+        assert "0x" + node.hex() == published["root"]
 
 
 def test_keccak_is_ethereums_and_not_sha3() -> None:
