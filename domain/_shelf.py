@@ -59,7 +59,7 @@ class Shelf(Generic[V]):
 
 
 def shelf(*named_by: str) -> Any:
-    """An aggregate's field for a shelf. In these fields commands and events name its keys, so that they can be fetched together.
+    """An aggregate's field for a shelf, and the fields of commands and events that name its keys: these are fetched together.
 
     A key that is found otherwise is fetched when it is looked up.
     """

@@ -18,6 +18,10 @@ select snapshots.stream, snapshots.version, entries.key, entries.shelf, entries.
 from asked join snapshots on snapshots.stream = asked.stream
 left join shelf_entries entries on entries.stream = asked.stream and entries.key = asked.key
 """
+_ASKED = {
+    "postgresql": "select * from unnest(cast(:streams as text[]), cast(:keys as text[]))",
+    "sqlite": "select value ->> 0, value ->> 1 from json_each(:asked)",
+}
 _EMPTY = "delete from shelf_entries where stream = {mark}"
 _REMOVE = "delete from shelf_entries where stream = {mark} and key = {mark} and shelf = {mark}"
 _PUT = (
@@ -31,8 +35,7 @@ class Shelves:
 
     def __init__(self, *, postgresql: bool) -> None:
         self._postgresql = postgresql
-        of = "select * from unnest(:streams, :keys)" if postgresql else "select value ->> 0, value ->> 1 from json_each(:asked)"
-        self._read = text(_READ.format(asked=of))
+        self._read = text(_READ.format(asked=_ASKED["postgresql" if postgresql else "sqlite"]))
         mark = "%s" if postgresql else "?"
         self._empty, self._remove, self._put = (sql.format(mark=mark) for sql in (_EMPTY, _REMOVE, _PUT))
 
@@ -53,8 +56,8 @@ class Shelves:
 
     def write(self, connection: Connection, sealed: Sealed) -> None:
         """As it is with the batch's snapshots."""
-        for statement, rows in (
-            (self._empty, [(stream,) for stream in sealed.emptied]), (self._remove, sealed.unshelved), (self._put, sealed.shelved),
-        ):  # fmt: skip
+        emptied = [(stream,) for stream in sealed.emptied]
+        steps = (self._empty, emptied), (self._remove, sealed.unshelved), (self._put, sealed.shelved)
+        for statement, rows in steps:
             if rows:
                 connection.exec_driver_sql(statement, rows)
