@@ -78,7 +78,7 @@ class Aggregates:
         self._shelves.forget()
 
     def snapshot(self, sealed: Sealed) -> None:
-        """Add snapshots of the streams that passed a multiple of SNAPSHOT_EVERY in this batch, with what changed on their shelves."""
+        """Add those of streams that passed a multiple of SNAPSHOT_EVERY in this batch, with what changed on their shelves."""
         for stream in self.recorded:
             aggregate = self._cache.get(stream)
             if aggregate.version // SNAPSHOT_EVERY > self.touched[stream] // SNAPSHOT_EVERY:
