@@ -98,15 +98,14 @@ class Aggregates:
 
     def _build(self, kind: type[A], stream: str) -> A:
         loaded = self._fetched.pop(stream) if stream in self._fetched else self._store.streams([stream]).get(stream)
-        form = form_of(kind)
-        if loaded is not None and loaded[0] is not None and loaded[0].form != form.name:
+        if loaded is not None and loaded[0] is not None and loaded[0].form != form_of(kind).name:
             loaded = self._store.streams([stream], snapshots=False).get(stream)
         snapshot, _, values = loaded or (None, 0, [])
         events = [read_event(parse_event(value).document) for value in values]
         if snapshot is None:
             self._shelves.leave(stream)
             return replayed(kind(stream), events)
-        aggregate: A = form.read(snapshot.state)
+        aggregate: A = form_of(kind).read(snapshot.state)
         self._shelves.stand(aggregate, snapshot.version)
         self._shelves.foresee(aggregate, events)
         return replayed(aggregate, events)
