@@ -1,6 +1,7 @@
 """The rules: aggregates that decide. Pure: no clock, no network, no database; time, randomness and keys are arguments.
 
-A module here is a context. What they share is this file: how an aggregate records, and how it refuses.
+A module here is a context. What they share is this file: how an aggregate records, how it refuses, and, beside it, what it
+keeps on a shelf because there will be a million of it.
 """
 
 from abc import abstractmethod
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from contracts import Event
+from domain._shelf import Shelf, shelf, shelves_of
+
+__all__ = ["Aggregate", "DustNotAllowed", "Refused", "Shelf", "StreamAdvanced", "shelf", "shelves_of"]
 
 E = TypeVar("E", bound=Event)
 
@@ -33,7 +37,7 @@ class DustNotAllowed(Refused):
 
 @dataclass
 class Aggregate(Generic[E]):
-    """One stream's state. Its dataclass fields are its snapshot, so they are plain values.
+    """One stream's state. Its dataclass fields are its snapshot, so they are plain values; a Shelf is kept entry by entry.
 
     Public methods decide: they may raise Refused and call `record`. `apply` only assigns: it also runs on replay.
     """

@@ -27,7 +27,9 @@ def dump(folder: Path, store: str, views: str | None, kafka: str | None, genesis
     ordered = {"shards": "id", "events": "shard, sequence", "commands": "shard, number"}
     _dump_tables(folder / "store.jsonl", store, lambda names: [(name, ordered[name]) for name in ordered if name in names])
     if views is not None and _exists(views):
-        not_views = {*ordered, "repeats", "snapshots", "authority_keys", "authority_grants", "relays", "deployment"}
+        not_views = {
+            *ordered, "repeats", "snapshots", "shelf_entries", "authority_keys", "authority_grants", "relays", "deployment",
+        }  # fmt: skip
         _dump_tables(folder / "views.jsonl", views, lambda names: [(name, "1") for name in sorted(set(names) - not_views)])
     if kafka is not None:
         asyncio.run(_dump_topics(folder / "topics.jsonl", kafka))

@@ -115,6 +115,15 @@ class SnapshotRow(NamedTuple):
     state: bytes
 
 
+class ShelfRow(NamedTuple):
+    """A value on one of an aggregate's shelves, as of the stream's snapshot."""
+
+    stream: str
+    key: str
+    shelf: str
+    state: bytes
+
+
 class Known(NamedTuple):
     """A command that has its outcome."""
 
@@ -134,6 +143,12 @@ class Sealed:
     snapshots: list[SnapshotRow] = field(default_factory=list)
     authority: list[tuple[AuthorityChange, str, int]] = field(default_factory=list)
     """Changes with the shard and sequence of the event that makes them."""
+    emptied: list[str] = field(default_factory=list)
+    """Streams of whose shelves nothing that was written before is true: removed first."""
+    shelved: list[ShelfRow] = field(default_factory=list)
+    """What has changed on shelves since the snapshots before."""
+    unshelved: list[tuple[str, str, str]] = field(default_factory=list)
+    """Stream, key and shelf of what is there no more."""
 
 
 @dataclass(slots=True)

@@ -26,9 +26,11 @@ from adapters.sql.rows import (
     Known,
     Sealed,
     Shard,
+    ShelfRow,
     SnapshotRow,
     StreamMoved,
 )
+from adapters.sql.shelves import Shelves
 from adapters.sql.statements import ADVANCED, Statements
 from commands import AuthorityChange, Grant
 from contracts import ZERO_HASH, instant, rfc3339
@@ -44,6 +46,7 @@ class Store:
         self.engine = engine
         self._postgresql = engine.dialect.name == "postgresql"
         self._sql = Statements(postgresql=self._postgresql)
+        self._shelves = Shelves(postgresql=self._postgresql)
 
     # What the deployment is
 
@@ -178,6 +181,11 @@ class Store:
             newest[row[0]] = SnapshotRow(*row)
         return newest
 
+    def shelved(self, known: Mapping[str, int], asked: Collection[tuple[str, str]]) -> list[ShelfRow]:
+        """What is on the shelves, see `Shelves.read`. Raises StreamMoved."""
+        with reading(self.engine) as connection:
+            return self._shelves.read(connection, known, asked)
+
     def _those(self, statement: Any, values: Collection[str]) -> Sequence[Any]:
         if not values:
             return []
@@ -250,6 +258,7 @@ class Store:
         for snapshot in sealed.snapshots:
             connection.execute(delete(tables.snapshots).where(tables.snapshots.c.stream == snapshot.stream))
             connection.execute(insert(tables.snapshots).values(snapshot._asdict()))
+        self._shelves.write(connection, sealed)
         # In their order, but a run of grants at once: a fleet registers by the thousand.
         for is_grant, run in groupby(sealed.authority, lambda entry: isinstance(entry[0], Grant)):
             if is_grant:
@@ -299,5 +308,5 @@ class Store:
 
 __all__ = [
     "CHANNEL", "AnotherDeployment", "AuthorityMoved", "CommandRow", "Decided", "EventRow", "Fenced", "Granted",
-    "IntegrityError", "KeyAuthority", "Known", "Sealed", "Shard", "SnapshotRow", "Store", "StreamMoved",
+    "IntegrityError", "KeyAuthority", "Known", "Sealed", "Shard", "ShelfRow", "SnapshotRow", "Store", "StreamMoved",
 ]  # fmt: skip

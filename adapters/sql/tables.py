@@ -88,6 +88,18 @@ snapshots = Table(
     comment="Aggregates as JSON, a cache: one whose form is not the code's is passed over.",
 )
 
+shelf_entries = Table(
+    "shelf_entries",
+    METADATA,
+    # The key before the shelf: what a command names is looked up on all shelves at once.
+    Column("stream", String(250), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("shelf", String(60), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    comment="What a snapshot leaves out: each value on an aggregate's shelves as JSON, as of the stream's snapshot.",
+    sqlite_with_rowid=False,
+)
+
 authority_keys = Table(
     "authority_keys",
     METADATA,

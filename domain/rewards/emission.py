@@ -28,7 +28,7 @@ from contracts.rewards import (
     ReturnGrant,
     SupplyBurned,
 )
-from domain import Aggregate, Refused
+from domain import Aggregate, Refused, Shelf, shelf
 from domain.rewards.grants import Grant, NotAllotted
 
 EmissionEvent = (
@@ -117,7 +117,7 @@ class Emission(Aggregate[EmissionEvent]):
     burned_total: int = 0
     issued: dict[Bucket, int] = field(default_factory=lambda: dict.fromkeys(BUCKET_UNITS, 0))
     allotments: dict[str, Allotment] = field(default_factory=dict)
-    movements: dict[str, Issued | SupplyBurned] = field(default_factory=dict)
+    movements: Shelf[Issued | SupplyBurned] = shelf("reference")
     """By reference."""
 
     def declare_genesis(self, command: DeclareGenesis) -> None:

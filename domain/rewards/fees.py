@@ -20,13 +20,13 @@ from contracts.rewards import (
     TakeFee,
     fee_stream,
 )
-from domain import Aggregate, Refused
+from domain import Aggregate, Refused, Shelf, shelf
 from domain.rewards.epochs import epoch_at
 
 FeeEvent = FeeSplit | FeeTaken
 
 KNOWN_EPOCHS = 32
-"""Days for which a stream knows its receipts. What is captured late is a break after one day."""
+"""Days within which a fee is divided. What is captured late is a break after one day."""
 
 
 class ReceiptAlreadySplit(Refused):
@@ -42,7 +42,7 @@ class WrongProtocolFee(Refused):
 
 
 class EpochNotOpen(Refused):
-    """A fee belongs to a day that has begun, and is divided within 32 days: so long a stream knows its receipts."""
+    """A fee belongs to a day that has begun, and is divided within 32 days."""
 
 
 class NotOfThisStream(Refused):
@@ -63,7 +63,7 @@ def fee_inside(bundle: int) -> int:
     return bundle - bundle * 100 // (100 + PROTOCOL_FEE_PERCENT)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Said:
     """What a receipt or reference was, so that it is known again."""
 
@@ -76,8 +76,9 @@ class FeeStream(Aggregate[FeeEvent]):
     """The fees of one kind that one payee earned in one asset."""
 
     left: Left = field(default_factory=Left)
-    said: dict[int, dict[str, Said]] = field(default_factory=dict)
-    """Of each epoch, by receipt or reference, what was said."""
+    newest: int = 0
+    """The newest epoch of its fees."""
+    said: Shelf[Said] = shelf("receipt", "reference")
 
     def split(self, command: SplitFee, now: datetime, registered: Payee | None = None, split: Split | None = None) -> None:
         """`registered` is the model's owner, where one is.
@@ -85,7 +86,7 @@ class FeeStream(Aggregate[FeeEvent]):
         Raises NotOfThisStream, ReceiptAlreadySplit, EpochNotOpen, WrongProtocolFee, ModelNotNamed.
         """
         self._require_own(command.kind, command.payee, command.price.asset)
-        if (done := self._known(command.receipt)) is not None:
+        if (done := self.said.get(command.receipt)) is not None:
             if done.digest != _digest(command) or command.model_owner not in (None, done.owner):
                 raise ReceiptAlreadySplit(field="receipt")
             return
@@ -102,7 +103,7 @@ class FeeStream(Aggregate[FeeEvent]):
         asset = command.amount.asset
         if not (self.id.startswith(f"{command.source}.") and self.id.endswith(f".{asset}")):
             raise NotOfThisStream(field="subject")
-        if (done := self._known(command.reference)) is not None:
+        if (done := self.said.get(command.reference)) is not None:
             if done.digest != _digest(command):
                 raise AlreadyTaken(field="reference")
             return
@@ -119,25 +120,17 @@ class FeeStream(Aggregate[FeeEvent]):
         match event:
             case FeeSplit(receipt=receipt, left=left, epoch=epoch, model_owner=owner):
                 self.left = left
-                self._remember(epoch, receipt, Said(_digest(event), owner))
+                self.newest = max(epoch, self.newest)
+                self.said[receipt] = Said(_digest(event), owner)
             case FeeTaken(reference=reference, left=left, epoch=epoch):
                 self.left = left
-                self._remember(epoch, reference, Said(_digest(event)))
+                self.newest = max(epoch, self.newest)
+                self.said[reference] = Said(_digest(event))
             case _:
                 assert_never(event)
 
-    def _remember(self, epoch: int, name: str, said: Said) -> None:
-        self.said.setdefault(epoch, {})[name] = said
-        oldest = max(self.said) - KNOWN_EPOCHS
-        for old in [known for known in self.said if known <= oldest]:
-            del self.said[old]
-
-    def _known(self, name: str) -> Said | None:
-        return next((said[name] for said in self.said.values() if name in said), None)
-
     def _require_epoch(self, epoch: int, now: datetime) -> None:
-        newest = max(self.said, default=epoch)
-        if epoch > epoch_at(now) or epoch <= newest - KNOWN_EPOCHS:
+        if epoch > epoch_at(now) or epoch <= self.newest - KNOWN_EPOCHS:
             raise EpochNotOpen(field="epoch")
 
     def _divided(self, command: SplitFee, split: Split, owner: Payee | None) -> FeeSplit:

@@ -17,7 +17,7 @@ from contracts.staking import (
     Observe,
     SpaceStakeObserved,
 )
-from domain import Aggregate
+from domain import Aggregate, Shelf, shelf
 from domain.staking import AddressedWrongly, AlreadyObserved, CoolingDown, FaucetEmpty, NoFaucetHere
 from domain.staking.arithmetic import epoch_at
 
@@ -28,15 +28,16 @@ _WALLET = re.compile(r"0x[0-9a-f]{40}")
 class SpaceStake(Aggregate[SpaceStakeObserved]):
     """One address at SpaceStaking on the testnet (white paper 7.3)."""
 
-    logs: dict[str, SpaceStakeObserved] = field(default_factory=dict)
+    logs: Shelf[SpaceStakeObserved] = shelf("log")
 
     def observe(self, command: Observe) -> None:
         """Raises AddressedWrongly, AlreadyObserved."""
         _require_wallet(self.id)
         event = SpaceStakeObserved(**dict(command))
-        if command.log not in self.logs:
+        known = self.logs.get(command.log)
+        if known is None:
             self.record(event)
-        elif self.logs[command.log] != event:
+        elif known != event:
             raise AlreadyObserved(field="log")
 
     def apply(self, event: SpaceStakeObserved) -> None:

@@ -1,8 +1,8 @@
 """Prepaid accounts: a posted balance, of which some is held for a purpose and some is frozen (white paper 2.2, 9.1)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from contracts import Amount
 from contracts.treasury import (
@@ -29,7 +29,7 @@ from contracts.treasury import (
     Unfrozen,
     account_stream,
 )
-from domain import Aggregate
+from domain import Aggregate, Shelf, shelf
 from domain.treasury import (
     AccountFrozen,
     AddressedWrongly,
@@ -55,7 +55,7 @@ def require_counter(account: str, field: str) -> None:
         raise NotACounter(f"{account} moves by its own commands", field)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Holding:
     """A hold and how it ended; units are the account's."""
 
@@ -74,9 +74,10 @@ class Account(Aggregate[AccountEvent]):
     asset: str = ""
     posted: int = 0
     held: int = 0
-    references: dict[str, int] = field(default_factory=dict)
+    references: Shelf[int] = shelf("reference")
     """Of credits (positive) and debits (negative)."""
-    holds: dict[str, Holding] = field(default_factory=dict)
+    holds: Shelf[Holding] = shelf("hold")
+    """Also those that have ended."""
     freezes: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -170,10 +171,10 @@ class Account(Aggregate[AccountEvent]):
 
     def _is_known(self, reference: str, amount: Amount, units: int) -> bool:
         self._require_asset(amount)
-        known = self.references.get(reference, units)
-        if known != units:
+        known = self.references.get(reference)
+        if known not in (None, units):
             raise ReferenceUsed(f"{known} units moved under it", "reference")
-        return reference in self.references
+        return known is not None
 
     def _require_asset(self, amount: Amount) -> None:
         if not self.asset:
@@ -190,9 +191,9 @@ class Account(Aggregate[AccountEvent]):
     def _hold(self, hold: str) -> Holding:
         if not self.asset:
             raise NotOpen
-        if hold not in self.holds:
+        if (holding := self.holds.get(hold)) is None:
             raise HoldClosed(field="hold")
-        return self.holds[hold]
+        return holding
 
     def _require_open(self, holding: Holding, hold: str) -> None:
         if holding.state != "open":
@@ -213,12 +214,11 @@ class Account(Aggregate[AccountEvent]):
                 self.holds[hold] = Holding(amount.units, purpose, expires_at)
             case Captured(hold=hold, amount=amount, counter=counter):
                 self.posted -= amount.units
-                self._close(hold, "captured")
-                self.holds[hold].captured, self.holds[hold].counter = amount.units, counter
+                self._close(hold, state="captured", captured=amount.units, counter=counter)
             case Released(hold=hold):
-                self._close(hold, "released")
+                self._close(hold, state="released")
             case HoldExpired(hold=hold):
-                self._close(hold, "expired")
+                self._close(hold, state="expired")
             case Frozen(amount=amount, cause=cause):
                 self.freezes[cause] = amount.units
             case Unfrozen(cause=cause):
@@ -226,6 +226,7 @@ class Account(Aggregate[AccountEvent]):
             case _:
                 assert_never(event)
 
-    def _close(self, hold: str, state: Literal["captured", "released", "expired"]) -> None:
-        self.holds[hold].state = state
-        self.held -= self.holds[hold].units
+    def _close(self, hold: str, **ended: Any) -> None:
+        holding = self.holds[hold]
+        self.holds[hold] = replace(holding, **ended)
+        self.held -= holding.units

@@ -15,12 +15,10 @@ from contracts.treasury import (
     ReleaseOutflow,
     ReserveOutflow,
 )
-from domain import Aggregate
+from domain import Aggregate, Shelf, shelf
 from domain.treasury import AddressedWrongly, NotReserved, OverDailyLimit, OverSingleLimit, ReferenceUsed
 
 WINDOW = timedelta(seconds=PAYOUT_WINDOW_SECONDS)
-REMEMBERED = timedelta(days=60)
-"""How long it is known that a payout was counted; a withdrawal has ended long before."""
 
 
 @dataclass
@@ -35,15 +33,18 @@ class Reserved:
 class Outflow(Aggregate[OutflowEvent]):
     """All payouts, so that a limit is decided against all of them."""
 
-    reserved: dict[str, Reserved] = field(default_factory=dict)
+    reserved: Shelf[int] = shelf("withdrawal")
+    """US cents."""
+    recent: dict[str, Reserved] = field(default_factory=dict)
+    """Those of the 24 hours before the last."""
 
     def reserve(self, command: ReserveOutflow, now: datetime) -> None:
         """Raises OverSingleLimit, OverDailyLimit, ReferenceUsed, AddressedWrongly."""
         if self.stream != OUTFLOW:
             raise AddressedWrongly(f"it is {OUTFLOW}", "subject")
         if (known := self.reserved.get(command.withdrawal)) is not None:
-            if known.usd_cents != command.usd_cents:
-                raise ReferenceUsed(f"{known.usd_cents} cents are counted for it", "usd_cents")
+            if known != command.usd_cents:
+                raise ReferenceUsed(f"{known} cents are counted for it", "usd_cents")
             return
         window = self.window(now) + command.usd_cents
         if not command.reviewed and command.usd_cents > PAYOUT_SINGLE_MAX_USD_CENTS:
@@ -60,20 +61,20 @@ class Outflow(Aggregate[OutflowEvent]):
 
     def window(self, now: datetime) -> int:
         """US cents of all payouts in the 24 hours before; one of exactly 24 hours ago is in them no more."""
-        return sum(found.usd_cents for found in self.reserved.values() if found.at > now - WINDOW)
+        return sum(found.usd_cents for found in self.recent.values() if found.at > now - WINDOW)
 
     def cents_of(self, withdrawal: str) -> int | None:
         """What is counted for the withdrawal."""
-        found = self.reserved.get(withdrawal)
-        return None if found is None else found.usd_cents
+        return self.reserved.get(withdrawal)
 
     def apply(self, event: OutflowEvent) -> None:
         match event:
             case OutflowReserved(withdrawal=withdrawal, usd_cents=cents, at=at):
-                known = self.reserved.items()
-                self.reserved = {name: found for name, found in known if found.at > at - REMEMBERED}
-                self.reserved[withdrawal] = Reserved(cents, at)
+                self.reserved[withdrawal] = cents
+                self.recent = {name: found for name, found in self.recent.items() if found.at > at - WINDOW}
+                self.recent[withdrawal] = Reserved(cents, at)
             case OutflowReleased(withdrawal=withdrawal):
-                self.reserved.pop(withdrawal, None)
+                self.reserved.remove(withdrawal)
+                self.recent.pop(withdrawal, None)
             case _:
                 assert_never(event)

@@ -1,7 +1,7 @@
 """Reconciliation: bank, books and chain are compared at one block, and what does not fit is named (white paper 8.2)."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 from contracts import Amount, Did
@@ -17,7 +17,7 @@ from contracts.treasury import (
     ReconciliationEvent,
     bank_of,
 )
-from domain import Aggregate
+from domain import Aggregate, Shelf, shelf
 from domain.treasury import AddressedWrongly, AlreadyReconciled, NoSuchBreak, OtherAsset, ReferenceUsed
 
 
@@ -25,9 +25,9 @@ from domain.treasury import AddressedWrongly, AlreadyReconciled, NoSuchBreak, Ot
 class Reconciliation(Aggregate[ReconciliationEvent]):
     """One currency's slots and what was found in them."""
 
-    slots: dict[str, str] = field(default_factory=dict)
+    slots: Shelf[str] = shelf("slot")
     """Each slot's figures, digested."""
-    breaks: dict[str, str] = field(default_factory=dict)
+    breaks: Shelf[str] = shelf("break_id")
     """Each break's explanation; empty while it is open."""
 
     def reconcile(self, command: Reconcile) -> None:

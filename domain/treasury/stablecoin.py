@@ -1,6 +1,6 @@
 """One currency's coins, never more than the money that a bank holds for them (white paper 8.2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -34,7 +34,7 @@ from contracts.treasury import (
     WriteDownBacking,
     bank_of,
 )
-from domain import Aggregate, DustNotAllowed
+from domain import Aggregate, DustNotAllowed, Shelf, shelf
 from domain.treasury import (
     AddressedWrongly,
     AlreadyConfirmed,
@@ -62,7 +62,7 @@ def in_bank_money(amount: Amount) -> Amount:
         raise DustNotAllowed(str(error), "amount") from None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Issue:
     """A mint that has not failed; `transaction` is that in which it is final."""
 
@@ -89,7 +89,7 @@ class Movement:
     cents: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Burning:
     """Coins that were burned for a withdrawal."""
 
@@ -111,12 +111,13 @@ class Stablecoin(Aggregate[StablecoinEvent]):
     """Those after the last attestation's time."""
     moved: int = 0
     """Their sum: it is asked for with every mint."""
-    backings: dict[str, int] = field(default_factory=dict)
-    """Cents by reference, `received:…` or `written:…`."""
-    issues: dict[str, Issue] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    received: Shelf[int] = shelf("reference")
+    """Cents, and so is what was written down."""
+    written: Shelf[int] = shelf("reference")
+    issues: Shelf[Issue] = shelf("reference")
+    failed: Shelf[str] = shelf("transaction")
     """Transactions that can never be in the chain, with their reference."""
-    burns: dict[str, Burning] = field(default_factory=dict)
+    burns: Shelf[Burning] = shelf("withdrawal")
     is_paused: bool = False
     resume_approved_by: str | None = None
     """The first person who would resume."""
@@ -133,7 +134,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
 
     def backing_of(self, reference: str) -> int | None:
         """Cents that were received under the reference."""
-        return self.backings.get(f"received:{reference}")
+        return self.received.get(reference)
 
     def is_confirmed(self, reference: str) -> bool:
         found = self.issues.get(reference)
@@ -169,13 +170,13 @@ class Stablecoin(Aggregate[StablecoinEvent]):
 
     def receive_backing(self, command: ReceiveBacking, now: datetime) -> None:
         """Raises ReferenceUsed, OtherAsset."""
-        if not self._is_known("received", command):
+        if not self._is_known("received", self.received, command):
             reserves = self._moved(command.amount.units)
             self.record(BackingReceived(**dict(command), at=now, **self._after(reserves=reserves)))
 
     def write_down(self, command: WriteDownBacking, now: datetime) -> None:
         """Raises ReferenceUsed, OtherAsset."""
-        if not self._is_known("written", command):
+        if not self._is_known("written", self.written, command):
             reserves = self._moved(-command.amount.units)
             self.record(BackingWrittenDown(**dict(command), at=now, **self._after(reserves=reserves)))
             self._show_deficit()
@@ -270,9 +271,9 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             if self.deficit * 100 > self.supply * DEFICIT_PAUSE_PERCENT:
                 self.pause(Label("deficit"))
 
-    def _is_known(self, way: str, command: ReceiveBacking | WriteDownBacking) -> bool:
+    def _is_known(self, way: str, backings: Shelf[int], command: ReceiveBacking | WriteDownBacking) -> bool:
         self._require_asset(command.amount, self._bank)
-        known = self.backings.get(f"{way}:{command.reference}")
+        known = backings.get(command.reference)
         if known not in (None, command.amount.units):
             raise ReferenceUsed(f"{known} cents were {way} under it", "reference")
         return known is not None
@@ -319,10 +320,10 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             case MintingPaused():
                 self.is_paused, self.resume_approved_by = True, None
             case BackingReceived(amount=amount, reference=reference, at=at):
-                self.backings[f"received:{reference}"] = amount.units
+                self.received[reference] = amount.units
                 self._move(at, amount.units)
             case BackingWrittenDown(amount=amount, reference=reference, at=at):
-                self.backings[f"written:{reference}"] = amount.units
+                self.written[reference] = amount.units
                 self._move(at, -amount.units)
             case Minted(amount=amount, reference=reference, to=to, minter=minter):
                 self.issues[reference] = Issue(amount.units, to)
@@ -330,10 +331,10 @@ class Stablecoin(Aggregate[StablecoinEvent]):
                 self.supply += amount.units
                 self.in_flight += amount.units
             case MintConfirmed(reference=reference, transaction=transaction, block=block, amount=amount):
-                self.issues[reference].transaction, self.issues[reference].block = transaction, block
+                self.issues[reference] = replace(self.issues[reference], transaction=transaction, block=block)
                 self.in_flight -= amount.units
             case MintFailed(reference=reference, transaction=transaction, amount=amount):
-                del self.issues[reference]
+                self.issues.remove(reference)
                 self.failed[transaction] = reference
                 self.supply -= amount.units
                 self.in_flight -= amount.units

@@ -1,15 +1,15 @@
 """The aggregates that a worker has at hand: a cache over the store, true as long as its shards are the worker's."""
 
-import hashlib
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from eventsourcing.application import LRUCache
-from pydantic import TypeAdapter
 
-from adapters.sql.store import SnapshotRow, Store
-from contracts import Event, parse_event, read_event
+from adapters.sql.store import Sealed, SnapshotRow, Store
+from contracts import Command, Event, parse_event, read_event
 from domain import Aggregate
+from ops.worker.forms import form_of
+from ops.worker.shelves import Shelves
 
 A = TypeVar("A", bound=Aggregate[Any])
 
@@ -27,15 +27,17 @@ class Aggregates:
         self._cache: LRUCache[str, Aggregate[Any]] = LRUCache(size)
         self._size = size
         self._fetched: dict[str, _Loaded | None] = {}
+        self._shelves = Shelves(store)
         self.recorded: dict[str, list[Event]] = {}
         """What this batch has recorded in each stream."""
         self.touched: dict[str, int] = {}
         """Streams that this batch loaded, with the version before it."""
 
-    def begin(self, streams: Collection[str]) -> None:
-        """A batch that addresses these streams: fetch those that are not at hand."""
+    def begin(self, asked: Mapping[str, Sequence[Command]]) -> None:
+        """A batch of these commands to these streams: fetch those that are not at hand."""
         self.recorded, self.touched = {}, {}
-        missing = [stream for stream in streams if stream not in self._cache.cache]
+        self._shelves.begin(asked)
+        missing = [stream for stream in asked if stream not in self._cache.cache]
         found = self._store.streams(missing)
         self._fetched = {stream: found.get(stream) for stream in missing}
 
@@ -45,7 +47,7 @@ class Aggregates:
             found = self._cache.get(stream)
         except KeyError:
             found = self._build(kind, stream)
-            self._cache.put(stream, found)
+            self._keep(found)
         if type(found) is not kind:
             raise TypeError(f"{stream} is a {type(found).__name__}, not a {kind.__name__}")
         if stream not in self.touched:
@@ -67,50 +69,50 @@ class Aggregates:
         clean = self._build(type(aggregate), aggregate.stream)
         for event in self.recorded.get(aggregate.stream, ()):
             clean.replay(event)
-        self._cache.put(aggregate.stream, clean)
+        self._keep(clean)
 
     def forget(self) -> None:
         """Whatever was believed, it is not so: read everything again."""
         self._cache = LRUCache(self._size)
         self._fetched = {}
+        self._shelves.forget()
 
-    def snapshots(self) -> list[SnapshotRow]:
-        """Of the streams that passed a multiple of SNAPSHOT_EVERY in this batch."""
-        rows = []
+    def snapshot(self, sealed: Sealed) -> None:
+        """Add those of streams that passed a multiple of SNAPSHOT_EVERY in this batch, with what changed on their shelves."""
         for stream in self.recorded:
             aggregate = self._cache.get(stream)
             if aggregate.version // SNAPSHOT_EVERY > self.touched[stream] // SNAPSHOT_EVERY:
-                adapter, form = _form(type(aggregate))
-                rows.append(SnapshotRow(stream, aggregate.version, form, adapter.dump_json(aggregate)))
-        return rows
+                form = form_of(type(aggregate))
+                sealed.snapshots.append(SnapshotRow(stream, aggregate.version, form.name, form.dump(aggregate)))
+                self._shelves.changes(aggregate, sealed)
+
+    def committed(self, sealed: Sealed) -> None:
+        """The batch is durable: what its snapshots left out is on the shelves, and need not be at hand any more."""
+        for snapshot in sealed.snapshots:
+            self._shelves.stand(self._cache.get(snapshot.stream), snapshot.version)
+
+    def _keep(self, aggregate: Aggregate[Any]) -> None:
+        evicted: Any = self._cache.put(aggregate.stream, aggregate)
+        if evicted[0] is not None:
+            self._shelves.leave(evicted[0])
 
     def _build(self, kind: type[A], stream: str) -> A:
         loaded = self._fetched.pop(stream) if stream in self._fetched else self._store.streams([stream]).get(stream)
-        if loaded is not None and loaded[0] is not None and loaded[0].form != _form(kind)[1]:
+        if loaded is not None and loaded[0] is not None and loaded[0].form != form_of(kind).name:
             loaded = self._store.streams([stream], snapshots=False).get(stream)
-        return rebuild(kind, stream, loaded)
+        snapshot, _, values = loaded or (None, 0, [])
+        events = [read_event(parse_event(value).document) for value in values]
+        if snapshot is None:
+            self._shelves.leave(stream)
+            return replayed(kind(stream), events)
+        aggregate: A = form_of(kind).read(snapshot.state)
+        self._shelves.stand(aggregate, snapshot.version)
+        self._shelves.foresee(aggregate, events)
+        return replayed(aggregate, events)
 
 
-def rebuild(kind: type[A], stream: str, loaded: _Loaded | None) -> A:
-    """An aggregate from its snapshot, where there is one, and the events after it."""
-    snapshot, _, values = loaded or (None, 0, [])
-    aggregate: A = kind(stream) if snapshot is None else _form(kind)[0].validate_json(snapshot.state)
-    for value in values:
-        aggregate.replay(read_event(parse_event(value).document))
+def replayed(aggregate: A, events: Iterable[Event]) -> A:
+    """The aggregate to which this has happened besides."""
+    for event in events:
+        aggregate.replay(event)
     return aggregate
-
-
-_FORMS: dict[type[Any], tuple[TypeAdapter[Any], str]] = {}
-
-
-def _form(kind: type[Any]) -> tuple[TypeAdapter[Any], str]:
-    """How the class is written as JSON, and a name for that form which changes with its fields."""
-    if kind not in _FORMS:
-        _FORMS[kind] = _make_form(kind)
-    return _FORMS[kind]
-
-
-def _make_form(kind: type[Any]) -> tuple[TypeAdapter[Any], str]:
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    digest = hashlib.sha256(repr(sorted(adapter.json_schema().items(), key=str)).encode()).hexdigest()
-    return adapter, f"{kind.__name__}:{digest[:32]}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from adapters.crash import crashpoint
 from adapters.keys import Signer, verify
 from adapters.sql.store import (
@@ -19,6 +21,7 @@ from adapters.sql.store import (
     Sealed,
     Shard,
     Store,
+    StreamMoved,
 )
 from commands import Asked, AuthorityChange, Grant, Service, services
 from contracts import (
@@ -122,6 +125,7 @@ class Decider:
                 # Nobody is to blame: a key changed between reading and locking. The records are verified already.
                 self.forget()
                 continue
+            self.aggregates.committed(sealed)
             for change, _, _ in sealed.authority:
                 self._authority.pop(change.key, None)
             self._believed.update({after.id: after for _, after in sealed.shards})
@@ -164,7 +168,11 @@ class _Batch:
         # Drawn after authority was read: a decision is never dated before the grant that it relies on. And never before
         # what the shards have recorded: a clock that was set back must not make an ended role live again.
         self._now = max([decider.store.clock(), *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])
-        decider.aggregates.begin({c.record.subject for c in genuine if c.command is not None and c.record is not None})
+        asked: dict[str, list[Command]] = {}
+        for c in genuine:
+            if c.command is not None and c.record is not None:
+                asked.setdefault(c.record.subject, []).append(c.command)
+        decider.aggregates.begin(asked)
 
     def decide(self) -> Decided:
         crashpoint("command.loaded")
@@ -234,6 +242,9 @@ class _Batch:
             addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
+        except (OperationalError, InterfaceError, StreamMoved):
+            # Deciding reads, too: that the world did not answer is no fault of the command.
+            raise
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
             log.exception("%s %s is poison", command.wire.type, record.id)
             is_poison = True
@@ -266,7 +277,8 @@ class _Batch:
     # Sealing
 
     def _seal(self, now: datetime) -> Sealed:
-        sealed = Sealed(shards=[], snapshots=self._decider.aggregates.snapshots())
+        sealed = Sealed(shards=[])
+        self._decider.aggregates.snapshot(sealed)
         for chunk in self._chunks:
             sealed.shards.append((chunk.shard, self._seal_chunk(chunk, now, sealed)))
         crashpoint("command.signed")

@@ -108,8 +108,7 @@ def test_a_repeated_receipt_may_name_no_owner_where_one_was_registered() -> None
     assert event.model_owner == OWNER
 
 
-def test_a_receipt_is_known_for_32_days_and_refused_after_them() -> None:
-    """A stream does not remember every receipt for ever, so it takes none that it might have forgotten."""
+def test_a_receipt_is_divided_within_32_days_and_known_for_ever() -> None:
     fees = FeeStream(STREAM)
     for epoch in range(20_000, 20_000 + KNOWN_EPOCHS):
         fees.split(a_fee(100, f"r{epoch}", epoch=epoch), begin_of(epoch))
@@ -119,13 +118,15 @@ def test_a_receipt_is_known_for_32_days_and_refused_after_them() -> None:
     assert len(fees.pending) == before
     fees.split(a_fee(100, "r1", epoch=20_000 + KNOWN_EPOCHS), later)
 
-    refused(fees, lambda: fees.split(a_fee(100, "r20000", epoch=20_000), later), EpochNotOpen)
+    refused(fees, lambda: fees.split(a_fee(100, "late", epoch=20_000), later), EpochNotOpen)
+    fees.split(a_fee(100, "r20000", epoch=20_000), later)
+    refused(fees, lambda: fees.split(a_fee(100, "r20000", epoch=20_001), later), ReceiptAlreadySplit)
+    assert len(fees.pending) == before + 1
     fees.split(a_fee(100, "late", epoch=20_001), later)
-    assert min(fees.said) == 20_001
 
 
 def test_a_fee_of_a_day_that_has_not_begun_is_refused() -> None:
-    """It would make the stream forget the days before."""
+    """It would end the 32 days of those before."""
     fees = FeeStream(STREAM)
 
     refused(fees, lambda: fees.split(a_fee(100, epoch=20_001), NOW), EpochNotOpen)

@@ -39,6 +39,8 @@ from contracts.treasury import (
     LapseReview,
     LedgerAccount,
     OpenAccount,
+    OutflowReleased,
+    OutflowReserved,
     PauseMinting,
     Purpose,
     Reconcile,
@@ -329,11 +331,16 @@ def test_withdrawals_are_shown_with_how_far_they_came(ask: Ask, desk: Desk) -> N
 
 
 def test_what_has_left_in_24_hours_is_shown_with_what_is_left(ask: Ask, desk: Desk) -> None:
-    outflow: Any = desk.paper.kept[OUTFLOW]
+    reserved = dict[str, OutflowReserved]()
+    for _, event in desk.history:
+        if isinstance(event, OutflowReserved):
+            reserved[event.withdrawal] = event
+        elif isinstance(event, OutflowReleased):
+            del reserved[event.withdrawal]
 
     for hours in (0, 1, 24, 73):
         at = desk.now - timedelta(hours=hours)
-        window = sum(found.usd_cents for found in outflow.reserved.values() if at - timedelta(days=1) < found.at <= at)
+        window = sum(found.usd_cents for found in reserved.values() if at - timedelta(days=1) < found.at <= at)
         assert ask(outflow_in_window, at) == (window, 500_000 - window)
 
 

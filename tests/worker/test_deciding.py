@@ -14,11 +14,12 @@ from sqlalchemy import event, insert, select, text, update
 
 import ops.worker.aggregates as aggregates
 from adapters.keys import verify
+from adapters.replay.streams import aggregates_of
 from adapters.sql import tables
 from adapters.sql.store import AuthorityMoved, Fenced, IntegrityError, SnapshotRow, Store, StreamMoved
 from commands import Grant
 from commands.identity import Identity
-from contracts import MAX_RECORD_BYTES, ZERO_HASH, Digest, event_id, instant, outcome_id
+from contracts import MAX_RECORD_BYTES, ZERO_HASH, Digest, contexts, event_id, instant, outcome_id, parse_event, read_event
 from contracts.identity import (
     SERVICE_KEY_DAYS,
     ApproveKey,
@@ -30,8 +31,9 @@ from contracts.identity import (
     WithdrawRole,
     key_proof,
 )
-from domain import Aggregate, Refused
+from domain import Refused
 from domain.identity import Key
+from ops.worker.forms import form_of
 from tests.worker.world import (
     FAR,
     NETWORK,
@@ -542,11 +544,12 @@ def test_a_long_stream_has_a_snapshot_that_is_what_its_events_say(world: World, 
     world.worker().work_all(limit=6)
 
     assert snapshot(world).version == 24
-    found = world.store.streams([stream_of(bob)])
-    without = world.store.streams([stream_of(bob)], snapshots=False)
-    kept, whole = (aggregates.rebuild(Key, stream_of(bob), one[stream_of(bob)]) for one in (found, without))
-    assert kept == whole
-    assert len(found[stream_of(bob)][2]) == 1
+    kept = aggregates.Aggregates(world.store).load(Key, stream_of(bob))
+    found = world.store.streams([stream_of(bob)])[stream_of(bob)]
+    _, _, values = world.store.streams([stream_of(bob)], snapshots=False)[stream_of(bob)]
+    events = [read_event(parse_event(value).document) for value in values]
+    assert kept == aggregates.replayed(Key(stream_of(bob)), events)
+    assert len(found[2]) == 1
 
 
 def test_a_snapshot_of_another_form_is_passed_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -555,7 +558,7 @@ def test_a_snapshot_of_another_form_is_passed_over(world: World, monkeypatch: py
     flip(world, 12)
     world.worker().work_all(limit=4)
     wrong = Key(stream_of(bob), version=12, revoked=True)
-    row = SnapshotRow(stream_of(bob), 12, "Key:of-last-year", aggregates._form(Key)[0].dump_json(wrong))
+    row = SnapshotRow(stream_of(bob), 12, "Key:of-last-year", form_of(Key).dump(wrong))
     with world.engine.begin() as connection:
         connection.execute(tables.snapshots.delete())
         connection.execute(insert(tables.snapshots).values(row._asdict()))
@@ -569,17 +572,10 @@ def test_a_snapshot_of_another_form_is_passed_over(world: World, monkeypatch: py
 
 def test_every_aggregate_is_its_snapshot(world: World) -> None:
     """Whatever its fields: written and read again, it is the same."""
-    from importlib import import_module
-
-    from contracts import contexts
-
-    for context in contexts():
-        for thing in vars(import_module(f"domain.{context}")).values():
-            if isinstance(thing, type) and issubclass(thing, Aggregate) and thing is not Aggregate:
-                adapter, form = aggregates._form(thing)
-                empty = thing(f"{context}/x/y")
-                assert adapter.validate_json(adapter.dump_json(empty)) == empty
-                assert form.startswith(thing.__name__)
+    for kind in (kind for context in contexts() for kind in aggregates_of(context)):
+        form, empty = form_of(kind), kind("context/x/y")
+        assert form.read(form.dump(empty)) == empty
+        assert form.name.startswith(kind.__name__)
 
 
 # Several at once

@@ -101,15 +101,17 @@ def revoke(key: Signer, by: Signer = alice, **more: Any) -> Sent:
 
 @dataclass
 class World:
-    """A store and the topics of identity's commands."""
+    """A store and the topics of one context's commands."""
 
     engine: Engine
+    context: str = "identity"
+    grants: Sequence[Grant] = GRANTS
     topics: dict[int, list[Incoming]] = field(default_factory=lambda: {p: [] for p in range(PARTITIONS)})
 
     def __post_init__(self) -> None:
         upgrade(self.engine, "store")
         self.store = Store(self.engine)
-        self.store.plant(GRANTS)
+        self.store.plant(self.grants)
 
     def publish(self, *sent: Sent, partition: int | None = None) -> None:
         """To the partition of its key, unless another is given."""
@@ -176,7 +178,7 @@ class Worker:
     def recover(self) -> None:
         """The one cure: forget, read the rows, start from them."""
         self.decider.forget()
-        self.shards = {p: self.world.store.shard("identity", p) for p in self.partitions}
+        self.shards = {p: self.world.store.shard(self.world.context, p) for p in self.partitions}
 
     def chunks(self, limit: int | None = None) -> list[Chunk]:
         """What a poll would bring."""
@@ -186,7 +188,7 @@ class Worker:
         for partition, shard in self.shards.items():
             records = self.world.topics[partition][shard.position :][:limit]
             if records:
-                door = Door("identity", partition, PARTITIONS, NETWORK)
+                door = Door(self.world.context, partition, PARTITIONS, NETWORK)
                 yield Chunk(shard, [door.check(record) for record in records])
 
     def work(self, limit: int | None = None) -> Sealed | None:
