@@ -8,7 +8,8 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
@@ -17,9 +18,9 @@ from adapters.audit.log import Head, read_head
 from adapters.audit.tables import or_keep
 from adapters.crash import crashpoint
 from adapters.sql import insert_rows, reading
-from adapters.tlog.entries import Cut, Seal, Timed, merged, record_entry
-from adapters.tlog.tiles import HEIGHT, WIDTH
-from adapters.tlog.tree import Frontier, leaf_hash
+from adapters.tlog.entries import Cut, Seal, merged, record_entry
+from adapters.tlog.tiles import HEIGHT, TILE_BYTES, WIDTH
+from adapters.tlog.tree import HASH_BYTES, Frontier, leaf_hash
 from adapters.views.chain import ChainBroken, follow
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced, Position
@@ -58,10 +59,21 @@ class _Stretch:
 
     begin: Position
     end: Position
-    records: list[Timed]
-    rows: dict[bytes, tuple[Any, ...]]
-    """By entry: the leaf's row, but for its index."""
+    leaves: list["_Leaf"]
     gap: int | None
+
+
+class _Leaf(NamedTuple):
+    """An entry as the table of leaves has it, but for its index."""
+
+    shard: str
+    sequence: int
+    event: str
+    type: str
+    stream: str
+    actor: str
+    time: str
+    entry: bytes
 
 
 class Sequencer:
@@ -109,11 +121,11 @@ class Sequencer:
             self._believe()
         mine = {shard: records for shard, records in chunks.items() if shard in self._places}
         stretches = {shard: found for shard in sorted(mine) if (found := self._verified(shard, mine[shard])) is not None}
-        if any(stretch.records for stretch in stretches.values()):
-            self._append({shard: stretch for shard, stretch in stretches.items() if stretch.records})
+        if any(stretch.leaves for stretch in stretches.values()):
+            self._append({shard: stretch for shard, stretch in stretches.items() if stretch.leaves})
         answers = {shard: Applied(self._places[shard], 0) for shard in mine}
         for shard, stretch in stretches.items():
-            answers[shard] = Applied(self._places[shard], len(stretch.records), gap=stretch.gap)
+            answers[shard] = Applied(self._places[shard], len(stretch.leaves), gap=stretch.gap)
         return answers
 
     def seal_idle(self) -> None:
@@ -132,20 +144,15 @@ class Sequencer:
         try:
             found = follow(shard, begin, records, read=_unread)
             by_offset = {record.offset: record for record in records}
-            timed: list[Timed] = []
-            rows: dict[bytes, tuple[Any, ...]] = {}
+            leaves: list[_Leaf] = []
             for fact in found.facts:
-                document, value = fact.record.document, fact.record.value
-                entry = self._entry(fact.record.source, fact.record.network, value, by_offset[fact.offset].headers)
-                timed.append(Timed(fact.record.time, fact.sequence, entry))
-                rows[entry] = (
-                    shard, fact.sequence, document["id"], document["type"], fact.record.subject, document["actor"],
-                    fact.record.time, entry,
-                )  # fmt: skip
+                source, network, *named = _NAMED(fact.record.document)
+                entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
+                leaves.append(_Leaf(shard, fact.sequence, *named, entry))
         except (ChainBroken, Halted, KeyError, ValueError) as error:
             self.halt(shard, f"{type(error).__name__}: {error}")
             return None
-        return _Stretch(begin, replace(found.end, epoch=begin.epoch), timed, rows, found.gap)
+        return _Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
 
     def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
         signature = (dict(headers).get("signature") or b"").decode("ascii", "replace")
@@ -195,34 +202,33 @@ class Sequencer:
                 raise Fenced(f"{READER} {shard} is no longer at {before.next} under epoch {before.epoch}")
 
     def _write(self, connection: Connection, head: Head, stretches: Mapping[str, _Stretch]) -> None:
+        leaves = merged({shard: stretch.leaves for shard, stretch in stretches.items()})
+        cuts = tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))
+        leaves.append(_sealing(head.batch, Seal(head.batch, head.size, cuts).encode()))
+        insert_rows(connection, tables.leaves, [(index, *leaf) for index, leaf in enumerate(leaves, head.size)])
         frontier = Frontier(head.size, list(head.frontier.roots))
-        nodes: dict[tuple[int, int], list[bytes]] = {}
-
-        def note(height: int, index: int, found: bytes) -> None:
-            if height % HEIGHT == 0:
-                nodes.setdefault((height // HEIGHT, index // WIDTH), []).append(found)
-
-        rows: list[tuple[Any, ...]] = []
-        by_entry = {entry: row for stretch in stretches.values() for entry, row in stretch.rows.items()}
-        for timed in merged({shard: stretch.records for shard, stretch in stretches.items()}):
-            rows.append((frontier.size, *by_entry[timed.entry]))
-            frontier.append(leaf_hash(timed.entry), note)
-        seal = Seal(head.batch, head.size, tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))).encode()
-        rows.append(_seal_row(head.batch, frontier.size, seal))
-        frontier.append(leaf_hash(seal), note)
-        insert_rows(connection, tables.leaves, rows)
-        for (level, index), hashes in sorted(nodes.items()):
-            self._extend(connection, level, index, b"".join(hashes))
+        levels = frontier.extend(b"".join([leaf_hash(leaf.entry) for leaf in leaves]))
+        self._extend(connection, head.size, levels[::HEIGHT])
         grown = {"size": frontier.size, "batch": head.batch + 1, "roots": b"".join(frontier.roots)}
         connection.execute(update(tables.head).where(tables.head.c.size == head.size).values(**grown))
 
-    def _extend(self, connection: Connection, level: int, index: int, hashes: bytes) -> None:
-        where = (tables.tiles.c.level == level) & (tables.tiles.c.number == index)
-        known = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar()
-        if known is None:
-            connection.execute(insert(tables.tiles).values(level=level, number=index, hashes=hashes))
-        else:
-            connection.execute(update(tables.tiles).where(where).values(hashes=bytes(known) + hashes))
+    def _extend(self, connection: Connection, size: int, levels: Sequence[bytes]) -> None:
+        """A level's hashes behind those that a tree of that size has: its last tile, if it is partial, and new ones."""
+        new: list[dict[str, Any]] = []
+        for level, hashes in enumerate(levels):
+            number, width = divmod(size >> HEIGHT * level, WIDTH)
+            room = (WIDTH - width) * HASH_BYTES if width else 0
+            if room:
+                where = (tables.tiles.c.level == level) & (tables.tiles.c.number == number)
+                known = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar_one()
+                connection.execute(update(tables.tiles).where(where).values(hashes=bytes(known) + hashes[:room]))
+                number += 1
+            new += [
+                {"level": level, "number": number + n, "hashes": hashes[at : at + TILE_BYTES]}
+                for n, at in enumerate(range(room, len(hashes), TILE_BYTES))
+            ]
+        if new:
+            connection.execute(insert(tables.tiles), new)
 
     # What is believed
 
@@ -259,6 +265,8 @@ def release_shard(engine: Engine, shard: str) -> str | None:
     return why
 
 
+_NAMED = itemgetter("source", "network", "id", "type", "subject", "actor", "time")
+
 _ADVANCE = (
     update(tables.shards)
     .where(
@@ -288,6 +296,6 @@ def _cut(shard: str, stretch: _Stretch) -> Cut:
     return Cut(shard, stretch.begin.next, stretch.end.next, stretch.end.last_hash)
 
 
-def _seal_row(batch: int, index: int, entry: bytes) -> tuple[Any, ...]:
+def _sealing(batch: int, entry: bytes) -> _Leaf:
     name = hashlib.sha256(entry).hexdigest()[:32]
-    return index, "", batch, f"seal/{name}"[:36], "seal", "", "", "", entry
+    return _Leaf("", batch, f"seal/{name}"[:36], "seal", "", "", "", entry)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import NamedTuple, Self
 
-from adapters.tlog.tree import HASH_BYTES, Span, consistency_spans, inclusion_spans, node_hash
+from adapters.tlog.tree import HASH_BYTES, Span, consistency_spans, inclusion_spans, node_hash, parents
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
+TILE_BYTES = WIDTH * HASH_BYTES
 MAX_ENTRY_BYTES = 65_535
 CACHED_TILES = 1_000
 
@@ -133,9 +133,8 @@ class _Node(NamedTuple):
 
 def _folded(hashes: bytes) -> bytes:
     """The root over a power of two of them."""
-    # Written out, since a proof is hundreds of these: the children stand side by side, so nothing is joined before hashing.
     while len(hashes) > HASH_BYTES:
-        hashes = b"".join([sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, len(hashes), 64)])
+        hashes = parents(hashes)
     return hashes
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 HASH_BYTES = 32
+NODE_BYTES = 2 * HASH_BYTES
 EMPTY_ROOT = sha256(b"").digest()
 
 Span = tuple[int, int]
@@ -26,6 +27,13 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def parents(row: bytes) -> bytes:
+    """The hashes above a row of them, pair by pair; one that is left over has none yet."""
+    # Written out: the children stand side by side, so nothing is joined, and a proof or a batch is hundreds of these.
+    whole = range(0, len(row) - HASH_BYTES, NODE_BYTES)
+    return b"".join([sha256(b"\x01" + row[at : at + NODE_BYTES]).digest() for at in whole])
+
+
 @dataclass(slots=True)
 class Frontier:
     """The right edge of a growing tree: the roots of its perfect subtrees, the largest first. O(log n) to keep."""
@@ -43,6 +51,21 @@ class Frontier:
             on_node(height, index, found)
         self.roots.append(found)
         self.size += 1
+
+    def extend(self, leaves: bytes) -> list[bytes]:
+        """Leaf hashes, one behind the other. By height, the hashes of the subtrees that they complete, the leaves first."""
+        levels: list[bytes] = []
+        roots: list[bytes] = []
+        new, size = leaves, self.size
+        while new or self.roots:
+            levels.append(new)
+            row = self.roots.pop() + new if size & 1 else new
+            if len(row) % NODE_BYTES:
+                roots.append(row[-HASH_BYTES:])
+            new, size = parents(row), size >> 1
+        self.roots = roots[::-1]
+        self.size += len(leaves) // HASH_BYTES
+        return [level for level in levels if level]
 
     def root(self) -> bytes:
         """The hash of the whole tree."""
