@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from pathlib import Path
 
 from adapters.audit.cosignatures import standing_refusal
-from adapters.audit.sequencer import READER, Delivered, Sequencer
+from adapters.audit.sequencer import READER, Chunks, Delivered, Sequencer
 from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
 from adapters.tlog.notes import NoteSigner
@@ -26,7 +26,6 @@ GAP_SECONDS = 30.0
 SIGN_SECONDS = 1.0
 IDLE_SECONDS = 60.0
 
-Chunks = Mapping[str, Sequence[Delivered]]
 OnHalt = Callable[[str, int, str], Awaitable[None]]
 """`(shard, sequence, why)`."""
 
@@ -64,8 +63,10 @@ class SequencerReader:
         if sum(map(len, chunks.values())) < BATCH_RECORDS:
             await asyncio.sleep(max(0.0, self.applied_at + BATCH_SECONDS - time.monotonic()))
         found: dict[str, Applied] = {}
-        for batch in batches_of(chunks):
-            for shard, applied in (await self.in_thread(self._sequencer.apply, batch)).items():
+        batches = self._sequencer.apply_each(batches_of(chunks))
+        # One by one: what the clock does comes between two batches.
+        while (answers := await self.in_thread(next, batches, None)) is not None:
+            for shard, applied in answers.items():
                 before = found[shard].events if shard in found else 0
                 found[shard] = Applied(applied.position, before + applied.events, gap=applied.gap)
         self.applied_at = time.monotonic()

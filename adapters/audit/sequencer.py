@@ -6,8 +6,10 @@ believes it is and under the epoch of its claim: what a sleeper had in hand is v
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +47,10 @@ class Delivered(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
+Chunks = Mapping[str, Sequence[Delivered]]
+"""By shard, records in their order."""
+
+
 class Halted(Exception):
     """A shard that must not go on: a record of it is not what the log may hold. An append-only log takes nothing back."""
 
@@ -61,6 +67,20 @@ class _Stretch:
     end: Position
     leaves: list["_Leaf"]
     gap: int | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is handed over at once, verified."""
+
+    shards: list[str] = field(default_factory=list)
+    stretches: dict[str, _Stretch] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Shards that must not go on, and why."""
+
+    @property
+    def advancing(self) -> dict[str, _Stretch]:
+        return {shard: stretch for shard, stretch in self.stretches.items() if stretch.leaves}
 
 
 class _Leaf(NamedTuple):
@@ -86,6 +106,7 @@ class Sequencer:
         self._places: dict[str, Position] = {}
         self._halted: dict[str, str] = {}
         self._doubtful = False
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix=f"{READER}-appending")
 
     @property
     def halted(self) -> Mapping[str, str]:
@@ -115,43 +136,72 @@ class Sequencer:
             still = set(connection.scalars(waiting))
         return sorted(self._halted.keys() - still)
 
-    def apply(self, chunks: Mapping[str, Sequence[Delivered]]) -> dict[str, Applied]:
+    def apply(self, chunks: Chunks) -> dict[str, Applied]:
         """Append what continues each shard, as one batch with its seal. Halted shards stay where they are."""
+        [answers] = self.apply_each([chunks])
+        return answers
+
+    def apply_each(self, batches: Iterable[Chunks]) -> Iterator[dict[str, Applied]]:
+        """As `apply`, one after the other; while the database takes one in, the next is verified.
+
+        Each is answered when it is committed. Before an answer is taken, nothing of the next is in the database.
+        """
         if self._doubtful:
             self._believe()
-        mine = {shard: records for shard, records in chunks.items() if shard in self._places}
-        stretches = {shard: found for shard in sorted(mine) if (found := self._verified(shard, mine[shard])) is not None}
-        if any(stretch.leaves for stretch in stretches.values()):
-            self._append({shard: stretch for shard, stretch in stretches.items() if stretch.leaves})
-        answers = {shard: Applied(self._places[shard], 0) for shard in mine}
-        for shard, stretch in stretches.items():
-            answers[shard] = Applied(self._places[shard], len(stretch.leaves), gap=stretch.gap)
-        return answers
+        with self._doubting():
+            batch: _Batch | None = None
+            for chunks in batches:
+                if batch is None:
+                    batch = self._verified(chunks)
+                    continue
+                appending = self._beside.submit(self._append, batch.advancing)
+                try:
+                    following = self._verified(chunks, batch)
+                finally:
+                    wait([appending])
+                appending.result()
+                yield self._applied(batch)
+                batch = following
+            if batch is not None:
+                self._append(batch.advancing)
+                yield self._applied(batch)
 
     def seal_idle(self) -> None:
         """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed."""
         with reading(self.engine) as connection:
             if read_head(connection) is None:
                 return
-        self._append({})
+        with self._doubting():
+            self._append({}, is_idle=True)
 
     # Before the transaction
 
-    def _verified(self, shard: str, records: Sequence[Delivered]) -> _Stretch | None:
-        if shard in self._halted:
-            return None
-        begin = self._places[shard]
-        try:
-            found = follow(shard, begin, records, read=_unread)
-            by_offset = {record.offset: record for record in records}
-            leaves: list[_Leaf] = []
-            for fact in found.facts:
-                source, network, *named = _NAMED(fact.record.document)
-                entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
-                leaves.append(_Leaf(shard, fact.sequence, *named, entry))
-        except (ChainBroken, Halted, KeyError, ValueError) as error:
-            self.halt(shard, f"{type(error).__name__}: {error}")
-            return None
+    def _verified(self, chunks: Chunks, before: _Batch | None = None) -> _Batch:
+        """What continues the shards, as they will be after the batch before."""
+        advanced = {shard: stretch.end for shard, stretch in before.advancing.items()} if before else {}
+        broken = before.broken if before else {}
+        batch = _Batch()
+        for shard in sorted(chunks):
+            if shard not in self._places:
+                continue
+            batch.shards.append(shard)
+            if shard in self._halted or shard in broken:
+                continue
+            begin = advanced.get(shard, self._places[shard])
+            try:
+                batch.stretches[shard] = self._stretch(shard, begin, chunks[shard])
+            except (ChainBroken, Halted, KeyError, ValueError) as error:
+                batch.broken[shard] = f"{type(error).__name__}: {error}"
+        return batch
+
+    def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> _Stretch:
+        found = follow(shard, begin, records, read=_unread)
+        by_offset = {record.offset: record for record in records}
+        leaves: list[_Leaf] = []
+        for fact in found.facts:
+            source, network, *named = _NAMED(fact.record.document)
+            entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
+            leaves.append(_Leaf(shard, fact.sequence, *named, entry))
         return _Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
 
     def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
@@ -175,21 +225,17 @@ class Sequencer:
 
     # The transaction
 
-    def _append(self, stretches: Mapping[str, _Stretch]) -> None:
-        try:
-            with self.engine.begin() as connection:
-                head = read_head(connection, lock=True)
-                assert head is not None, "claim() comes first"
-                crashpoint("audit.begun")
-                self._advance(connection, stretches)
-                crashpoint("audit.half")
-                self._write(connection, head, stretches)
-            crashpoint("audit.committed")
-        except BaseException:
-            # Also after a commit whose answer was lost: the rows tell what happened.
-            self._doubtful = True
-            raise
-        self._places.update({shard: stretch.end for shard, stretch in stretches.items()})
+    def _append(self, stretches: Mapping[str, _Stretch], *, is_idle: bool = False) -> None:
+        if not stretches and not is_idle:
+            return
+        with self.engine.begin() as connection:
+            head = read_head(connection, lock=True)
+            assert head is not None, "claim() comes first"
+            crashpoint("audit.begun")
+            self._advance(connection, stretches)
+            crashpoint("audit.half")
+            self._write(connection, head, stretches)
+        crashpoint("audit.committed")
 
     def _advance(self, connection: Connection, stretches: Mapping[str, _Stretch]) -> None:
         for shard, stretch in sorted(stretches.items()):
@@ -231,6 +277,25 @@ class Sequencer:
             connection.execute(insert(tables.tiles), new)
 
     # What is believed
+
+    def _applied(self, batch: _Batch) -> dict[str, Applied]:
+        """Of a batch that is committed."""
+        self._places.update({shard: stretch.end for shard, stretch in batch.stretches.items()})
+        for shard, why in batch.broken.items():
+            self.halt(shard, why)
+        answers = {shard: Applied(self._places[shard], 0) for shard in batch.shards}
+        for shard, stretch in batch.stretches.items():
+            answers[shard] = Applied(stretch.end, len(stretch.leaves), gap=stretch.gap)
+        return answers
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            # Also after a commit whose answer was lost: the rows tell what happened.
+            self._doubtful = True
+            raise
 
     def _establish(self, connection: Connection) -> None:
         head = read_head(connection, lock=True)

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from threading import Lock
 from typing import Any
 
@@ -26,6 +27,7 @@ from sqlalchemy.pool import QueuePool
 
 BUSY_SECONDS = 5.0
 IDLE_IN_TRANSACTION_SECONDS = 2
+ROWS_A_STATEMENT = 50
 
 
 class NotDurable(RuntimeError):
@@ -115,8 +117,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[An
     """
     names = ", ".join(column.name for column in table.columns)
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(table.columns))
-        connection.exec_driver_sql(f"insert into {table.name} ({names}) values ({marks})", list(map(tuple, rows)))  # noqa: S608  our names
+        _insert_on_sqlite(connection, f"insert into {table.name} ({names}) values ", len(table.columns), rows)  # noqa: S608  our names
         return
     driver: Any = connection.dialect.dbapi
     raw: Any = connection.connection
@@ -132,6 +133,15 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[An
         raise DBAPIError.instance(
             f"copy {table.name}", None, error, driver.Error, dialect=connection.dialect, connection_invalidated=lost
         ) from error
+
+
+def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:
+    # The driver gives the interpreter away for each statement, and another thread gives it back when it pleases.
+    row, whole = f"({', '.join('?' * columns)})", len(rows) - len(rows) % ROWS_A_STATEMENT
+    many = [tuple(chain.from_iterable(rows[at : at + ROWS_A_STATEMENT])) for at in range(0, whole, ROWS_A_STATEMENT)]
+    for values, parameters in ((", ".join([row] * ROWS_A_STATEMENT), many), (row, list(map(tuple, rows[whole:])))):
+        if parameters:
+            connection.exec_driver_sql(insert + values, parameters)
 
 
 # Text would have each byte as two digits, and more time of the server than of us.
