@@ -6,8 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from adapters.audit.batches import Chunks, Delivered
 from adapters.audit.cosignatures import Refusal, standing_refusal
-from adapters.audit.sequencer import READER, Chunks, Delivered, Sequencer
+from adapters.audit.sequencer import READER, Sequencer
 from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
 from adapters.tlog.notes import NoteSigner

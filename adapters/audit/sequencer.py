@@ -4,23 +4,23 @@ Any number may run. The head's row is locked while one appends, and a shard's ro
 believes it is and under the epoch of its claim: what a sleeper had in hand is void when it wakes.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from adapters.audit import tables
+from adapters.audit.batches import Batch, Chunks, Delivered, Leaf, Stretch, seal_leaf
 from adapters.audit.log import Head, read_head
 from adapters.audit.tables import or_keep
 from adapters.crash import crashpoint
 from adapters.sql import insert_rows, reading
-from adapters.tlog.entries import Cut, Seal, merged, record_entry
+from adapters.tlog.entries import merged, record_entry
 from adapters.tlog.tiles import HEIGHT, TILE_BYTES, WIDTH
 from adapters.tlog.tree import HASH_BYTES, Frontier, leaf_hash
 from adapters.views.chain import ChainBroken, follow
@@ -36,64 +36,12 @@ Verify = Callable[[str, bytes, str], bool]
 """`(did, value, signature) -> bool`: whether the key of that DID signed the value."""
 
 
-class Delivered(Protocol):
-    """A record as the client delivers it."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
-
-
-Chunks = Mapping[str, Sequence[Delivered]]
-"""By shard, records in their order."""
-
-
 class Halted(Exception):
     """A shard that must not go on: a record of it is not what the log may hold. An append-only log takes nothing back."""
 
 
 class AnotherNetwork(RuntimeError):
     """The database holds the log of another network."""
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """What one shard adds."""
-
-    begin: Position
-    end: Position
-    leaves: list["_Leaf"]
-    gap: int | None
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What is handed over at once, verified."""
-
-    shards: list[str] = field(default_factory=list)
-    stretches: dict[str, _Stretch] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    """Shards that must not go on, and why."""
-
-    @property
-    def advancing(self) -> dict[str, _Stretch]:
-        return {shard: stretch for shard, stretch in self.stretches.items() if stretch.leaves}
-
-
-class _Leaf(NamedTuple):
-    """An entry as the table of leaves has it, but for its index."""
-
-    shard: str
-    sequence: int
-    event: str
-    type: str
-    stream: str
-    actor: str
-    time: str
-    entry: bytes
 
 
 class Sequencer:
@@ -149,7 +97,7 @@ class Sequencer:
         if self._doubtful:
             self._believe()
         with self._doubting():
-            batch: _Batch | None = None
+            batch: Batch | None = None
             for chunks in batches:
                 if batch is None:
                     batch = self._verified(chunks)
@@ -176,11 +124,11 @@ class Sequencer:
 
     # Before the transaction
 
-    def _verified(self, chunks: Chunks, before: _Batch | None = None) -> _Batch:
+    def _verified(self, chunks: Chunks, before: Batch | None = None) -> Batch:
         """What continues the shards, as they will be after the batch before."""
         advanced = {shard: stretch.end for shard, stretch in before.advancing.items()} if before else {}
         broken = before.broken if before else {}
-        batch = _Batch()
+        batch = Batch()
         for shard in sorted(chunks):
             if shard not in self._places:
                 continue
@@ -194,15 +142,15 @@ class Sequencer:
                 batch.broken[shard] = f"{type(error).__name__}: {error}"
         return batch
 
-    def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> _Stretch:
+    def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> Stretch:
         found = follow(shard, begin, records, read=_unread)
         by_offset = {record.offset: record for record in records}
-        leaves: list[_Leaf] = []
+        leaves: list[Leaf] = []
         for fact in found.facts:
-            source, network, *named = _NAMED(fact.record.document)
+            source, network, event, kind, stream, actor, time = _NAMED(fact.record.document)
             entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
-            leaves.append(_Leaf(shard, fact.sequence, *named, entry))
-        return _Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
+            leaves.append(Leaf(shard, fact.sequence, event, kind, stream, actor, time, entry))
+        return Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
 
     def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
         signature = (dict(headers).get("signature") or b"").decode("ascii", "replace")
@@ -225,7 +173,7 @@ class Sequencer:
 
     # The transaction
 
-    def _append(self, stretches: Mapping[str, _Stretch], *, is_idle: bool = False) -> None:
+    def _append(self, stretches: Mapping[str, Stretch], *, is_idle: bool = False) -> None:
         if not stretches and not is_idle:
             return
         with self.engine.begin() as connection:
@@ -237,7 +185,7 @@ class Sequencer:
             self._write(connection, head, stretches)
         crashpoint("audit.committed")
 
-    def _advance(self, connection: Connection, stretches: Mapping[str, _Stretch]) -> None:
+    def _advance(self, connection: Connection, stretches: Mapping[str, Stretch]) -> None:
         for shard, stretch in sorted(stretches.items()):
             before, after = stretch.begin, stretch.end
             values = {
@@ -247,10 +195,9 @@ class Sequencer:
             if connection.execute(_ADVANCE, values).rowcount != 1:
                 raise Fenced(f"{READER} {shard} is no longer at {before.next} under epoch {before.epoch}")
 
-    def _write(self, connection: Connection, head: Head, stretches: Mapping[str, _Stretch]) -> None:
+    def _write(self, connection: Connection, head: Head, stretches: Mapping[str, Stretch]) -> None:
         leaves = merged({shard: stretch.leaves for shard, stretch in stretches.items()})
-        cuts = tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))
-        leaves.append(_sealing(head.batch, Seal(head.batch, head.size, cuts).encode()))
+        leaves.append(seal_leaf(head.batch, head.size, stretches))
         insert_rows(connection, tables.leaves, [(index, *leaf) for index, leaf in enumerate(leaves, head.size)])
         frontier = Frontier(head.size, list(head.frontier.roots))
         levels = frontier.extend(b"".join([leaf_hash(leaf.entry) for leaf in leaves]))
@@ -278,14 +225,14 @@ class Sequencer:
 
     # What is believed
 
-    def _applied(self, batch: _Batch) -> dict[str, Applied]:
+    def _applied(self, batch: Batch) -> dict[str, Applied]:
         """Of a batch that is committed."""
-        self._places.update({shard: stretch.end for shard, stretch in batch.stretches.items()})
+        self._places.update({shard: stretch.end for shard, stretch in batch.advancing.items()})
         for shard, why in batch.broken.items():
             self.halt(shard, why)
         answers = {shard: Applied(self._places[shard], 0) for shard in batch.shards}
         for shard, stretch in batch.stretches.items():
-            answers[shard] = Applied(stretch.end, len(stretch.leaves), gap=stretch.gap)
+            answers[shard] = Applied(self._places[shard], len(stretch.leaves), gap=stretch.gap)
         return answers
 
     @contextmanager
@@ -355,12 +302,3 @@ def _claimed(connection: Connection, shard: str) -> Any:
 
 def _position(row: Any) -> Position:
     return Position(row.next, row.last_hash, row.last_time, row.offset, row.epoch)
-
-
-def _cut(shard: str, stretch: _Stretch) -> Cut:
-    return Cut(shard, stretch.begin.next, stretch.end.next, stretch.end.last_hash)
-
-
-def _sealing(batch: int, entry: bytes) -> _Leaf:
-    name = hashlib.sha256(entry).hexdigest()[:32]
-    return _Leaf("", batch, f"seal/{name}"[:36], "seal", "", "", "", entry)
