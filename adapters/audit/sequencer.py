@@ -5,7 +5,7 @@ believes it is and under the epoch of its claim: what a sleeper had in hand is v
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -89,7 +89,7 @@ class Sequencer:
         [answers] = self.apply_each([chunks])
         return answers
 
-    def apply_each(self, batches: Iterable[Chunks]) -> Iterator[dict[str, Applied]]:
+    def apply_each(self, batches: Iterable[Chunks]) -> Generator[dict[str, Applied], None, None]:
         """As `apply`, one after the other; while the database takes one in, the next is verified.
 
         Each is answered when it is committed. Before an answer is taken, nothing of the next is in the database.
