@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,8 @@ from adapters.audit.checking import Verify
 from adapters.audit.log import AuditLog
 from adapters.audit.patrol import Patrol, Tampering
 from adapters.audit.policy import KnownLog, Policy
-from adapters.audit.reader import SIGN_SECONDS, Clock, Distrusted, SequencerReader
-from adapters.audit.witnesses import gather_cosignatures, witness_session
+from adapters.audit.reader import SIGN_SECONDS, Clock, SequencerReader
+from adapters.audit.witnesses import WitnessRefused, gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
 from adapters.http import Application, audit_app, bearer, serving
 from adapters.kafka.commands import CommandSender, sign_command
@@ -77,7 +77,7 @@ def writer_signed(deployment: Deployment) -> Verify:
 async def run_auditor(deployment: Deployment, instance: str | None = None) -> None:
     """Append every event to the log, sign its heads, read random places of it back.
 
-    Raises GroupFailed, RolledBack, Forked, Released, Distrusted.
+    Raises GroupFailed, RolledBack, Forked, Released.
     """
     from adapters.faust.group import Group
     from ops.serve import stop_on_signals
@@ -124,13 +124,12 @@ async def _first_of(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> N
 
 
 async def _patrol(patrol: Patrol, alarm: "_Alarm") -> None:
-    """Raises Distrusted once something does not fit: nothing more is signed until an operator has looked into it."""
+    """Once something does not fit, nothing more is signed until an operator has looked into it."""
     while True:
-        if found := await asyncio.to_thread(patrol.turn):
-            # Told first: once it is distrusted the clock ends the process, and this with it.
-            alarm.tampered(found)
+        # What was found would be found again, and reported again, until somebody has looked into it.
+        if not await asyncio.to_thread(patrol.is_distrusted) and (found := await asyncio.to_thread(patrol.turn)):
             await asyncio.to_thread(patrol.distrust, found[0])
-            raise Distrusted("; ".join(tampering.text for tampering in found))
+            alarm.tampered(found)
         await asyncio.sleep(PATROL_SECONDS)
 
 
@@ -143,12 +142,14 @@ async def _erase(eraser: Eraser) -> None:
 async def _have_cosigned(log: AuditLog, policy: Policy, stop: asyncio.Event) -> None:
     """Ask the witnesses for each new head, beside the signing: one that is silent delays only what is witnessed.
 
-    Raises WitnessRefused: from then on nothing is signed until an operator has looked into it.
+    Once one has refused a head, nothing is signed, and nobody asked, until an operator has looked into it.
     """
     async with witness_session() as session:
         while not stop.is_set():
-            if log.checkpoint_size():
-                await gather_cosignatures(log, policy, session)
+            # That it stands is the clock's to say.
+            with suppress(WitnessRefused):
+                if log.checkpoint_size():
+                    await gather_cosignatures(log, policy, session)
             await asyncio.sleep(SIGN_SECONDS)
 
 

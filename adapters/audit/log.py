@@ -1,14 +1,16 @@
 """Reading the log: its head, its tiles and entries, where an event is, and the proof of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Select, bindparam, func, or_, select
 
 from adapters.audit import tables
 from adapters.sql import reading
 from adapters.tlog.proofs import TlogProof
-from adapters.tlog.tiles import Tile, TiledTree, pack_entries
+from adapters.tlog.tiles import WIDTH, Tile, TiledTree, pack_entries
 from adapters.tlog.tree import EMPTY_ROOT, HASH_BYTES, Frontier
 
 
@@ -43,7 +45,7 @@ class AuditLog:
 
     def tree(self, size: int) -> TiledTree:
         """The tree as it was at that size."""
-        return TiledTree(self.tile, size)
+        return TiledTree(self.tiles, size)
 
     def root(self, size: int) -> bytes:
         """The root at that size, computed from tiles."""
@@ -51,14 +53,12 @@ class AuditLog:
 
     def tile(self, tile: Tile) -> bytes:
         """The bytes of a tile, or of a bundle of entries. Raises NotInLog."""
+        return self.tiles([tile])[0]
+
+    def tiles(self, tiles: Sequence[Tile]) -> list[bytes]:
+        """As `tile`, of one snapshot. Raises NotInLog for the first that is not there."""
         with reading(self.engine) as connection:
-            if tile.level is None:
-                return self._bundle(connection, tile)
-            where = (tables.tiles.c.level == tile.level) & (tables.tiles.c.number == tile.index)
-            found = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar()
-        if found is None or len(found) < tile.width * HASH_BYTES:
-            raise NotInLog(f"the log has no {tile.path}")
-        return bytes(found)[: tile.width * HASH_BYTES]
+            return _read(connection, tiles)
 
     def entry(self, index: int) -> bytes:
         """The leaf's bytes. Raises NotInLog."""
@@ -87,12 +87,8 @@ class AuditLog:
 
     def checkpoint(self, covering: int = 0) -> tuple[int, str]:
         """The newest signed head, of more leaves than `covering`: its size and its note. Raises NotInLog."""
-        statement = select(tables.checkpoints.c.size, tables.checkpoints.c.note).order_by(tables.checkpoints.c.size.desc())
         with reading(self.engine) as connection:
-            row = connection.execute(statement.limit(1)).first()
-        if row is None or row.size <= covering:
-            raise NotInLog(f"no signed checkpoint covers entry {covering} yet")
-        return row.size, row.note
+            return _checkpoint(connection, covering)
 
     def positions(self) -> dict[str, int]:
         """Each shard's next sequence."""
@@ -112,17 +108,59 @@ class AuditLog:
 
     def prove(self, index: int) -> TlogProof:
         """That the entry is in the newest signed tree. Raises NotInLog."""
-        size, note = self.checkpoint(covering=index)
-        return TlogProof(index, self.tree(size).inclusion(index), note)
+        with reading(self.engine) as connection:
+            size, note = _checkpoint(connection, covering=index)
+            tree = TiledTree(partial(_read, connection), size)
+            return TlogProof(index, tree.inclusion(index), note)
 
-    def _bundle(self, connection: Connection, tile: Tile) -> bytes:
-        leaves = tables.leaves.c
-        first = tile.index * 256
-        where = (leaves.leaf >= first) & (leaves.leaf < first + tile.width)
-        entries = list(connection.scalars(select(leaves.entry).where(where).order_by(leaves.leaf)))
-        if len(entries) < tile.width:
-            raise NotInLog(f"the log has no {tile.path}")
-        return pack_entries(map(bytes, entries))
+
+_CHECKPOINT: Final = (
+    select(tables.checkpoints.c.size, tables.checkpoints.c.note).order_by(tables.checkpoints.c.size.desc()).limit(1)
+)
+
+
+@lru_cache(maxsize=64)
+def _tiles(count: int) -> Select[Any]:
+    """So many tiles, by `level0`, `number0` and so on."""
+    # SQLite answers `(level, number) in (...)` with a scan of the whole table, and this from the index.
+    columns = tables.tiles.c
+    places = [(columns.level == bindparam(f"level{n}")) & (columns.number == bindparam(f"number{n}")) for n in range(count)]
+    return select(tables.tiles).where(or_(*places))
+
+
+def _checkpoint(connection: Connection, covering: int) -> tuple[int, str]:
+    row = connection.execute(_CHECKPOINT).first()
+    if row is None or row.size <= covering:
+        raise NotInLog(f"no signed checkpoint covers entry {covering} yet")
+    return row.size, row.note
+
+
+def _read(connection: Connection, tiles: Sequence[Tile]) -> list[bytes]:
+    """Whatever number of tiles of hashes in one round trip."""
+    places = [(tile.level, tile.index) for tile in tiles if tile.level is not None]
+    named = {f"{name}{n}": at for n, place in enumerate(places) for name, at in zip(("level", "number"), place, strict=True)}
+    rows = connection.execute(_tiles(len(places)), named) if places else ()
+    stored: dict[tuple[int | None, int], bytes] = {(row.level, row.number): row.hashes for row in rows}
+    return [
+        _bundle(connection, tile) if tile.level is None else _beginning(tile, stored.get((tile.level, tile.index), b""))
+        for tile in tiles
+    ]
+
+
+def _beginning(tile: Tile, hashes: bytes) -> bytes:
+    if len(hashes) < tile.width * HASH_BYTES:
+        raise NotInLog(f"the log has no {tile.path}")
+    return bytes(hashes[: tile.width * HASH_BYTES])
+
+
+def _bundle(connection: Connection, tile: Tile) -> bytes:
+    leaves = tables.leaves.c
+    first = tile.index * WIDTH
+    where = (leaves.leaf >= first) & (leaves.leaf < first + tile.width)
+    entries = list(connection.scalars(select(leaves.entry).where(where).order_by(leaves.leaf)))
+    if len(entries) < tile.width:
+        raise NotInLog(f"the log has no {tile.path}")
+    return pack_entries(map(bytes, entries))
 
 
 def read_head(connection: Connection, *, lock: bool = False) -> Head | None:

@@ -71,9 +71,13 @@ class Patrol:
             counter(TAMPERING).add(len(found))
         return found
 
+    def is_distrusted(self) -> bool:
+        """Whether something was found, here or by a witness, that nobody has looked into yet."""
+        return standing_refusal(self._engine) is not None
+
     def distrust(self, found: Tampering, posix_seconds: int | None = None) -> None:
         """Nothing more is signed, unless that is so already."""
-        if standing_refusal(self._engine) is None:
+        if not self.is_distrusted():
             now = round(time.time()) if posix_seconds is None else posix_seconds
             record_refusal(self._engine, Refusal(now, self._size, PATROL, STATUS, found.text))
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from adapters.audit.cosignatures import standing_refusal
-from adapters.audit.sequencer import READER, Delivered, Sequencer
+from adapters.audit.batches import Chunks, Delivered
+from adapters.audit.cosignatures import Refusal, standing_refusal
+from adapters.audit.sequencer import READER, Sequencer
 from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
 from adapters.tlog.notes import NoteSigner
@@ -25,8 +26,9 @@ BATCH_SECONDS = 0.2
 GAP_SECONDS = 30.0
 SIGN_SECONDS = 1.0
 IDLE_SECONDS = 60.0
+SAY_SECONDS = 60.0
+"""That nothing is signed is said again so often."""
 
-Chunks = Mapping[str, Sequence[Delivered]]
 OnHalt = Callable[[str, int, str], Awaitable[None]]
 """`(shard, sequence, why)`."""
 
@@ -64,8 +66,10 @@ class SequencerReader:
         if sum(map(len, chunks.values())) < BATCH_RECORDS:
             await asyncio.sleep(max(0.0, self.applied_at + BATCH_SECONDS - time.monotonic()))
         found: dict[str, Applied] = {}
-        for batch in batches_of(chunks):
-            for shard, applied in (await self.in_thread(self._sequencer.apply, batch)).items():
+        batches = self._sequencer.apply_each(batches_of(chunks))
+        # One by one: what the clock does comes between two batches.
+        while (answers := await self.in_thread(next, batches, None)) is not None:
+            for shard, applied in answers.items():
                 before = found[shard].events if shard in found else 0
                 found[shard] = Applied(applied.position, before + applied.events, gap=applied.gap)
         self.applied_at = time.monotonic()
@@ -119,12 +123,12 @@ async def _unwatched(note: str) -> None:
     del note
 
 
-class Distrusted(RuntimeError):
-    """A witness refused a head, and nobody has looked into it yet: nothing more is signed."""
-
-
 class Clock:
-    """Every second: the head is signed if it grew, silence is sealed, gaps are given up on, released shards begin again."""
+    """Every second: the head is signed if it grew, silence is sealed, gaps are given up on, released shards begin again.
+
+    While a refusal of a witness or the patrol stands, nothing is signed, and that is said each minute. Leaves are taken on:
+    they are evidence too, and a process that ended would only be started again.
+    """
 
     def __init__(
         self,
@@ -139,9 +143,10 @@ class Clock:
         self._reader, self._sequencer = reader, sequencer
         self._signer, self._last_signed = signer, last_signed
         self._on_signed = on_signed
+        self._said: tuple[Refusal, float] | None = None
 
     async def run(self) -> None:
-        """For ever. Raises Released, Distrusted, RolledBack, Forked, and SQLAlchemy's errors."""
+        """For ever. Raises Released, RolledBack, Forked, and SQLAlchemy's errors."""
         while True:
             await self.turn()
             await asyncio.sleep(SIGN_SECONDS)
@@ -154,9 +159,22 @@ class Clock:
         if time.monotonic() - self._reader.applied_at > IDLE_SECONDS:
             await in_thread(self._sequencer.seal_idle)
             self._reader.applied_at = time.monotonic()
-        if (refusal := await in_thread(standing_refusal, self._sequencer.engine)) is not None:
-            raise Distrusted(
-                f"{refusal.witness.partition('+')[0]} refused the head of {refusal.size} entries: {refusal.answer}"
-            )
+        refusal = await in_thread(standing_refusal, self._sequencer.engine)
+        self._say(refusal)
+        if refusal is not None:
+            return
         if (note := await in_thread(sign_head, self._sequencer.engine, self._signer, self._last_signed)) is not None:
             await self._on_signed(note)
+
+    def _say(self, refusal: Refusal | None) -> None:
+        now = time.monotonic()
+        if refusal is None:
+            if self._said is not None:
+                log.warning("heads are signed again")
+                self._said = None
+        elif self._said is None or self._said[0] != refusal or now - self._said[1] >= SAY_SECONDS:
+            log.error(
+                "NOTHING IS SIGNED: %s refused the head of %d entries: %s. Once you know why: spaceos audit witness trust",
+                refusal.witness.partition("+")[0], refusal.size, refusal.answer,
+            )  # fmt: skip
+            self._said = refusal, now

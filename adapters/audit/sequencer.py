@@ -4,22 +4,25 @@ Any number may run. The head's row is locked while one appends, and a shard's ro
 believes it is and under the epoch of its claim: what a sleeper had in hand is void when it wakes.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from adapters.audit import tables
+from adapters.audit.batches import Batch, Chunks, Delivered, Leaf, Stretch, seal_leaf
 from adapters.audit.log import Head, read_head
 from adapters.audit.tables import or_keep
 from adapters.crash import crashpoint
 from adapters.sql import insert_rows, reading
-from adapters.tlog.entries import Cut, Seal, Timed, merged, record_entry
-from adapters.tlog.tiles import HEIGHT, WIDTH
-from adapters.tlog.tree import Frontier, leaf_hash
+from adapters.tlog.entries import merged, record_entry
+from adapters.tlog.tiles import HEIGHT, TILE_BYTES, WIDTH
+from adapters.tlog.tree import HASH_BYTES, Frontier, leaf_hash
 from adapters.views.chain import ChainBroken, follow
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced, Position
@@ -33,35 +36,12 @@ Verify = Callable[[str, bytes, str], bool]
 """`(did, value, signature) -> bool`: whether the key of that DID signed the value."""
 
 
-class Delivered(Protocol):
-    """A record as the client delivers it."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
-
-
 class Halted(Exception):
     """A shard that must not go on: a record of it is not what the log may hold. An append-only log takes nothing back."""
 
 
 class AnotherNetwork(RuntimeError):
     """The database holds the log of another network."""
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """What one shard adds."""
-
-    begin: Position
-    end: Position
-    records: list[Timed]
-    rows: dict[bytes, tuple[Any, ...]]
-    """By entry: the leaf's row, but for its index."""
-    gap: int | None
 
 
 class Sequencer:
@@ -74,6 +54,7 @@ class Sequencer:
         self._places: dict[str, Position] = {}
         self._halted: dict[str, str] = {}
         self._doubtful = False
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix=f"{READER}-appending")
 
     @property
     def halted(self) -> Mapping[str, str]:
@@ -103,49 +84,73 @@ class Sequencer:
             still = set(connection.scalars(waiting))
         return sorted(self._halted.keys() - still)
 
-    def apply(self, chunks: Mapping[str, Sequence[Delivered]]) -> dict[str, Applied]:
+    def apply(self, chunks: Chunks) -> dict[str, Applied]:
         """Append what continues each shard, as one batch with its seal. Halted shards stay where they are."""
+        [answers] = self.apply_each([chunks])
+        return answers
+
+    def apply_each(self, batches: Iterable[Chunks]) -> Generator[dict[str, Applied], None, None]:
+        """As `apply`, one after the other; while the database takes one in, the next is verified.
+
+        Each is answered when it is committed. Before an answer is taken, nothing of the next is in the database.
+        """
         if self._doubtful:
             self._believe()
-        mine = {shard: records for shard, records in chunks.items() if shard in self._places}
-        stretches = {shard: found for shard in sorted(mine) if (found := self._verified(shard, mine[shard])) is not None}
-        if any(stretch.records for stretch in stretches.values()):
-            self._append({shard: stretch for shard, stretch in stretches.items() if stretch.records})
-        answers = {shard: Applied(self._places[shard], 0) for shard in mine}
-        for shard, stretch in stretches.items():
-            answers[shard] = Applied(self._places[shard], len(stretch.records), gap=stretch.gap)
-        return answers
+        with self._doubting():
+            batch: Batch | None = None
+            for chunks in batches:
+                if batch is None:
+                    batch = self._verified(chunks)
+                    continue
+                appending = self._beside.submit(self._append, batch.advancing)
+                try:
+                    following = self._verified(chunks, batch)
+                finally:
+                    wait([appending])
+                appending.result()
+                yield self._applied(batch)
+                batch = following
+            if batch is not None:
+                self._append(batch.advancing)
+                yield self._applied(batch)
 
     def seal_idle(self) -> None:
         """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed."""
         with reading(self.engine) as connection:
             if read_head(connection) is None:
                 return
-        self._append({})
+        with self._doubting():
+            self._append({}, is_idle=True)
 
     # Before the transaction
 
-    def _verified(self, shard: str, records: Sequence[Delivered]) -> _Stretch | None:
-        if shard in self._halted:
-            return None
-        begin = self._places[shard]
-        try:
-            found = follow(shard, begin, records, read=_unread)
-            by_offset = {record.offset: record for record in records}
-            timed: list[Timed] = []
-            rows: dict[bytes, tuple[Any, ...]] = {}
-            for fact in found.facts:
-                document, value = fact.record.document, fact.record.value
-                entry = self._entry(fact.record.source, fact.record.network, value, by_offset[fact.offset].headers)
-                timed.append(Timed(fact.record.time, fact.sequence, entry))
-                rows[entry] = (
-                    shard, fact.sequence, document["id"], document["type"], fact.record.subject, document["actor"],
-                    fact.record.time, entry,
-                )  # fmt: skip
-        except (ChainBroken, Halted, KeyError, ValueError) as error:
-            self.halt(shard, f"{type(error).__name__}: {error}")
-            return None
-        return _Stretch(begin, replace(found.end, epoch=begin.epoch), timed, rows, found.gap)
+    def _verified(self, chunks: Chunks, before: Batch | None = None) -> Batch:
+        """What continues the shards, as they will be after the batch before."""
+        advanced = {shard: stretch.end for shard, stretch in before.advancing.items()} if before else {}
+        broken = before.broken if before else {}
+        batch = Batch()
+        for shard in sorted(chunks):
+            if shard not in self._places:
+                continue
+            batch.shards.append(shard)
+            if shard in self._halted or shard in broken:
+                continue
+            begin = advanced.get(shard, self._places[shard])
+            try:
+                batch.stretches[shard] = self._stretch(shard, begin, chunks[shard])
+            except (ChainBroken, Halted, KeyError, ValueError) as error:
+                batch.broken[shard] = f"{type(error).__name__}: {error}"
+        return batch
+
+    def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> Stretch:
+        found = follow(shard, begin, records, read=_unread)
+        by_offset = {record.offset: record for record in records}
+        leaves: list[Leaf] = []
+        for fact in found.facts:
+            source, network, event, kind, stream, actor, time = _NAMED(fact.record.document)
+            entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
+            leaves.append(Leaf(shard, fact.sequence, event, kind, stream, actor, time, entry))
+        return Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
 
     def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
         signature = (dict(headers).get("signature") or b"").decode("ascii", "replace")
@@ -168,23 +173,19 @@ class Sequencer:
 
     # The transaction
 
-    def _append(self, stretches: Mapping[str, _Stretch]) -> None:
-        try:
-            with self.engine.begin() as connection:
-                head = read_head(connection, lock=True)
-                assert head is not None, "claim() comes first"
-                crashpoint("audit.begun")
-                self._advance(connection, stretches)
-                crashpoint("audit.half")
-                self._write(connection, head, stretches)
-            crashpoint("audit.committed")
-        except BaseException:
-            # Also after a commit whose answer was lost: the rows tell what happened.
-            self._doubtful = True
-            raise
-        self._places.update({shard: stretch.end for shard, stretch in stretches.items()})
+    def _append(self, stretches: Mapping[str, Stretch], *, is_idle: bool = False) -> None:
+        if not stretches and not is_idle:
+            return
+        with self.engine.begin() as connection:
+            head = read_head(connection, lock=True)
+            assert head is not None, "claim() comes first"
+            crashpoint("audit.begun")
+            self._advance(connection, stretches)
+            crashpoint("audit.half")
+            self._write(connection, head, stretches)
+        crashpoint("audit.committed")
 
-    def _advance(self, connection: Connection, stretches: Mapping[str, _Stretch]) -> None:
+    def _advance(self, connection: Connection, stretches: Mapping[str, Stretch]) -> None:
         for shard, stretch in sorted(stretches.items()):
             before, after = stretch.begin, stretch.end
             values = {
@@ -194,37 +195,54 @@ class Sequencer:
             if connection.execute(_ADVANCE, values).rowcount != 1:
                 raise Fenced(f"{READER} {shard} is no longer at {before.next} under epoch {before.epoch}")
 
-    def _write(self, connection: Connection, head: Head, stretches: Mapping[str, _Stretch]) -> None:
+    def _write(self, connection: Connection, head: Head, stretches: Mapping[str, Stretch]) -> None:
+        leaves = merged({shard: stretch.leaves for shard, stretch in stretches.items()})
+        leaves.append(seal_leaf(head.batch, head.size, stretches))
+        insert_rows(connection, tables.leaves, [(index, *leaf) for index, leaf in enumerate(leaves, head.size)])
         frontier = Frontier(head.size, list(head.frontier.roots))
-        nodes: dict[tuple[int, int], list[bytes]] = {}
-
-        def note(height: int, index: int, found: bytes) -> None:
-            if height % HEIGHT == 0:
-                nodes.setdefault((height // HEIGHT, index // WIDTH), []).append(found)
-
-        rows: list[tuple[Any, ...]] = []
-        by_entry = {entry: row for stretch in stretches.values() for entry, row in stretch.rows.items()}
-        for timed in merged({shard: stretch.records for shard, stretch in stretches.items()}):
-            rows.append((frontier.size, *by_entry[timed.entry]))
-            frontier.append(leaf_hash(timed.entry), note)
-        seal = Seal(head.batch, head.size, tuple(_cut(shard, stretch) for shard, stretch in sorted(stretches.items()))).encode()
-        rows.append(_seal_row(head.batch, frontier.size, seal))
-        frontier.append(leaf_hash(seal), note)
-        insert_rows(connection, tables.leaves, rows)
-        for (level, index), hashes in sorted(nodes.items()):
-            self._extend(connection, level, index, b"".join(hashes))
+        levels = frontier.extend(b"".join([leaf_hash(leaf.entry) for leaf in leaves]))
+        self._extend(connection, head.size, levels[::HEIGHT])
         grown = {"size": frontier.size, "batch": head.batch + 1, "roots": b"".join(frontier.roots)}
         connection.execute(update(tables.head).where(tables.head.c.size == head.size).values(**grown))
 
-    def _extend(self, connection: Connection, level: int, index: int, hashes: bytes) -> None:
-        where = (tables.tiles.c.level == level) & (tables.tiles.c.number == index)
-        known = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar()
-        if known is None:
-            connection.execute(insert(tables.tiles).values(level=level, number=index, hashes=hashes))
-        else:
-            connection.execute(update(tables.tiles).where(where).values(hashes=bytes(known) + hashes))
+    def _extend(self, connection: Connection, size: int, levels: Sequence[bytes]) -> None:
+        """A level's hashes behind those that a tree of that size has: its last tile, if it is partial, and new ones."""
+        new: list[dict[str, Any]] = []
+        for level, hashes in enumerate(levels):
+            number, width = divmod(size >> HEIGHT * level, WIDTH)
+            room = (WIDTH - width) * HASH_BYTES if width else 0
+            if room:
+                where = (tables.tiles.c.level == level) & (tables.tiles.c.number == number)
+                known = connection.execute(select(tables.tiles.c.hashes).where(where)).scalar_one()
+                connection.execute(update(tables.tiles).where(where).values(hashes=bytes(known) + hashes[:room]))
+                number += 1
+            new += [
+                {"level": level, "number": number + n, "hashes": hashes[at : at + TILE_BYTES]}
+                for n, at in enumerate(range(room, len(hashes), TILE_BYTES))
+            ]
+        if new:
+            connection.execute(insert(tables.tiles), new)
 
     # What is believed
+
+    def _applied(self, batch: Batch) -> dict[str, Applied]:
+        """Of a batch that is committed."""
+        self._places.update({shard: stretch.end for shard, stretch in batch.advancing.items()})
+        for shard, why in batch.broken.items():
+            self.halt(shard, why)
+        answers = {shard: Applied(self._places[shard], 0) for shard in batch.shards}
+        for shard, stretch in batch.stretches.items():
+            answers[shard] = Applied(self._places[shard], len(stretch.leaves), gap=stretch.gap)
+        return answers
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            # Also after a commit whose answer was lost: the rows tell what happened.
+            self._doubtful = True
+            raise
 
     def _establish(self, connection: Connection) -> None:
         head = read_head(connection, lock=True)
@@ -259,6 +277,8 @@ def release_shard(engine: Engine, shard: str) -> str | None:
     return why
 
 
+_NAMED = itemgetter("source", "network", "id", "type", "subject", "actor", "time")
+
 _ADVANCE = (
     update(tables.shards)
     .where(
@@ -282,12 +302,3 @@ def _claimed(connection: Connection, shard: str) -> Any:
 
 def _position(row: Any) -> Position:
     return Position(row.next, row.last_hash, row.last_time, row.offset, row.epoch)
-
-
-def _cut(shard: str, stretch: _Stretch) -> Cut:
-    return Cut(shard, stretch.begin.next, stretch.end.next, stretch.end.last_hash)
-
-
-def _seal_row(batch: int, index: int, entry: bytes) -> tuple[Any, ...]:
-    name = hashlib.sha256(entry).hexdigest()[:32]
-    return index, "", batch, f"seal/{name}"[:36], "seal", "", "", "", entry

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from adapters.audit.policy import Policy
 from adapters.sql import reading
 from adapters.tlog.proofs import TlogProof
 from adapters.tlog.submissions import Submission
-from adapters.tlog.tiles import CACHED_TILES, HEIGHT, WIDTH, Tile, TiledTree
+from adapters.tlog.tiles import CACHED_TILES, HEIGHT, WIDTH, Fetch, Tile, TiledTree
 
 CACHED_BYTES: Final = 64 << 20
 LOOK_SECONDS: Final = 1.0
@@ -71,7 +71,7 @@ class Published:
         needed = tile.index * WIDTH + tile.width << HEIGHT * (tile.level or 0)
         if needed > self._signed and needed > self.checkpoint()[0]:
             raise NotInLog(f"no signed checkpoint covers {tile.path} yet")
-        return self._kept.get(tile, self.log.tile)
+        return self._kept.get([tile], self.log.tiles)[0]
 
     def proof(self, index: int, size: int | None = None) -> TlogProof:
         """That the entry is in the head of that size, else in the newest witnessed one, else in the newest.
@@ -125,7 +125,7 @@ class Published:
         return note_of(self.log.engine, size) + "".join(cosignature.line for cosignature in lines)
 
     def _tree(self, size: int) -> TiledTree:
-        return TiledTree(lambda tile: self._kept.get(tile, self.log.tile).raw, size)
+        return TiledTree(lambda tiles: [kept.raw for kept in self._kept.get(tiles, self.log.tiles)], size)
 
     def _newest_record(self, size: int) -> str | None:
         leaves = tables.leaves.c
@@ -148,16 +148,18 @@ class _Kept:
         self._found: OrderedDict[Tile, Kept] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, tile: Tile, fetch: Callable[[Tile], bytes]) -> Kept:
+    def get(self, tiles: Sequence[Tile], fetch: Fetch) -> list[Kept]:
         with self._lock:
-            if (known := self._found.get(tile)) is not None:
+            found = {tile: self._found[tile] for tile in tiles if tile in self._found}
+            for tile in found:
                 self._found.move_to_end(tile)
-                return known
-        raw = fetch(tile)
-        kept = Kept(raw, hashlib.sha256(raw).hexdigest()[:32])
+        missing = [tile for tile in tiles if tile not in found]
+        fetched = {tile: Kept(raw, _tag(raw)) for tile, raw in zip(missing, fetch(missing) if missing else (), strict=True)}
         with self._lock:
-            self._keep(tile, kept)
-        return kept
+            for tile, kept in fetched.items():
+                self._keep(tile, kept)
+        found |= fetched
+        return [found[tile] for tile in tiles]
 
     def _keep(self, tile: Tile, kept: Kept) -> None:
         if tile in self._found:
@@ -167,3 +169,7 @@ class _Kept:
         while len(self._found) > self._tiles or self._bytes > self._bytes_allowed:
             _, gone = self._found.popitem(last=False)
             self._bytes -= len(gone.raw)
+
+
+def _tag(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:32]

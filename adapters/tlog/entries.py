@@ -5,10 +5,10 @@ seal names, for each shard that advanced, the records `from <= sequence < to` an
 shards is a pure function of the records (`kmerge/1`), so whoever has them finds the same leaves, and the same root.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace
-from typing import Final, NamedTuple, Self
+from itertools import accumulate
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 import orjson
 
@@ -97,19 +97,25 @@ class Timed(NamedTuple):
     entry: bytes
 
 
-def merged(shards: Mapping[str, Sequence[Timed]]) -> Iterator[Timed]:
+class Ordered(Protocol):
+    """Whatever of a record is put into the log's order."""
+
+    @property
+    def time(self) -> str: ...
+
+
+T = TypeVar("T", bound=Ordered)
+
+
+def merged(shards: Mapping[str, Sequence[T]]) -> list[T]:
     """`kmerge/1`: of the shards' next records the one with the least running maximum of `time`, then shard, then sequence.
 
     The running maximum is that of the shard within the cut, so a clock that leaps does not reorder a shard.
     """
-    waiting = [(records[0].time, shard, records[0].sequence, 0) for shard, records in shards.items() if records]
-    heapify(waiting)
-    while waiting:
-        time, shard, _, place = waiting[0]
-        records = shards[shard]
-        yield records[place]
-        if place + 1 == len(records):
-            heappop(waiting)
-            continue
-        following = records[place + 1]
-        heapreplace(waiting, (max(time, following.time), shard, following.sequence, place + 1))
+    # Within a shard neither the maximum nor the place decreases, so merging the shards is sorting by both.
+    keyed: list[tuple[str, str, int, T]] = []
+    for shard, records in shards.items():
+        times = accumulate((record.time for record in records), max)
+        keyed.extend((time, shard, place, record) for place, (time, record) in enumerate(zip(times, records, strict=True)))
+    keyed.sort()
+    return [record for _, _, _, record in keyed]

@@ -1,14 +1,15 @@
 """C2SP tiles: a tree as files of up to 256 hashes, from which any hash of it and any proof follows."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple, Self
 
-from adapters.tlog.tree import HASH_BYTES, consistency_proof, inclusion_proof, node_hash
+from adapters.tlog.tree import HASH_BYTES, Span, consistency_spans, inclusion_spans, node_hash, parents
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
+TILE_BYTES = WIDTH * HASH_BYTES
 MAX_ENTRY_BYTES = 65_535
 CACHED_TILES = 1_000
 
@@ -72,8 +73,8 @@ def new_tiles(old: int, new: int) -> Iterator[Tile]:
         level += 1
 
 
-Fetch = Callable[[Tile], bytes]
-"""The bytes of a tile."""
+Fetch = Callable[[Sequence[Tile]], Sequence[bytes]]
+"""The bytes of some tiles, each once, in their order."""
 
 
 class TiledTree:
@@ -81,7 +82,8 @@ class TiledTree:
 
     def __init__(self, fetch: Fetch, size: int) -> None:
         self.size = size
-        self._tile = lru_cache(maxsize=CACHED_TILES)(lambda tile: _checked(tile, fetch(tile)))
+        self._fetch = fetch
+        self._known: dict[Tile, bytes] = {}
 
     def root(self) -> bytes:
         """Its root. Raises TilesInconsistent."""
@@ -89,29 +91,59 @@ class TiledTree:
 
     def inclusion(self, index: int) -> list[bytes]:
         """The proof that the leaf is in it. Raises IndexError."""
-        return inclusion_proof(index, self.size, self.subtree)
+        return self._hashes(inclusion_spans(index, self.size))
 
     def consistency(self, old: int) -> list[bytes]:
         """The proof that a smaller tree is its prefix. Raises IndexError."""
-        return consistency_proof(old, self.size, self.subtree)
+        return self._hashes(consistency_spans(old, self.size))
 
     def subtree(self, start: int, end: int) -> bytes:
         """The hash over the leaves from `start`, which is where a subtree of that size begins."""
-        roots = [self._node(height, index) for height, index in _perfect(start, end)]
-        found = roots.pop()
-        while roots:
-            found = node_hash(roots.pop(), found)
-        return found
+        return self._hashes([(start, end)])[0]
 
-    def _node(self, height: int, index: int) -> bytes:
+    def _hashes(self, spans: Iterable[Span]) -> list[bytes]:
+        """Of each span. What tiles that takes is known before the first is read, so they are fetched at once."""
+        perfect = [[_Node.of(height, index, self.size) for height, index in _perfect(*span)] for span in spans]
+        tiles = self._read({node.tile for nodes in perfect for node in nodes})
+        return [_joined([_folded(tiles[node.tile][node.start : node.end]) for node in nodes]) for nodes in perfect]
+
+    def _read(self, wanted: Collection[Tile]) -> dict[Tile, bytes]:
+        missing = [tile for tile in wanted if tile not in self._known]
+        if len(self._known) + len(missing) > CACHED_TILES:
+            self._known, missing = {}, list(wanted)
+        if missing:
+            self._known.update((tile, _checked(tile, raw)) for tile, raw in zip(missing, self._fetch(missing), strict=True))
+        return self._known
+
+
+class _Node(NamedTuple):
+    """The root of a perfect subtree, as the bytes of a tile from which it follows."""
+
+    tile: Tile
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, height: int, index: int, size: int) -> Self:
         level, rest = divmod(height, HEIGHT)
-        first = index << rest
-        raw = self._tile(tile_of(level, first // WIDTH, self.size))
-        offset = first % WIDTH * HASH_BYTES
-        hashes = [raw[at : at + HASH_BYTES] for at in range(offset, offset + (HASH_BYTES << rest), HASH_BYTES)]
-        while len(hashes) > 1:
-            hashes = [node_hash(hashes[n], hashes[n + 1]) for n in range(0, len(hashes), 2)]
-        return hashes[0]
+        number, place = divmod(index << rest, WIDTH)
+        start = place * HASH_BYTES
+        return cls(tile_of(level, number, size), start, start + (HASH_BYTES << rest))
+
+
+def _folded(hashes: bytes) -> bytes:
+    """The root over a power of two of them."""
+    while len(hashes) > HASH_BYTES:
+        hashes = parents(hashes)
+    return hashes
+
+
+def _joined(roots: list[bytes]) -> bytes:
+    """The root over perfect subtrees that become smaller from the left."""
+    found = roots.pop()
+    while roots:
+        found = node_hash(roots.pop(), found)
+    return found
 
 
 def _perfect(start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 HASH_BYTES = 32
+NODE_BYTES = 2 * HASH_BYTES
 EMPTY_ROOT = sha256(b"").digest()
 
+Span = tuple[int, int]
+"""The leaves `start <= leaf < end`."""
 Subtree = Callable[[int, int], bytes]
 """`(start, end)` to the hash of the tree over those leaves."""
 
@@ -22,6 +25,13 @@ def leaf_hash(entry: bytes) -> bytes:
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
+
+
+def parents(row: bytes) -> bytes:
+    """The hashes above a row of them, pair by pair; one that is left over has none yet."""
+    # Written out: the children stand side by side, so nothing is joined, and a proof or a batch is hundreds of these.
+    whole = range(0, len(row) - HASH_BYTES, NODE_BYTES)
+    return b"".join([sha256(b"\x01" + row[at : at + NODE_BYTES]).digest() for at in whole])
 
 
 @dataclass(slots=True)
@@ -41,6 +51,21 @@ class Frontier:
             on_node(height, index, found)
         self.roots.append(found)
         self.size += 1
+
+    def extend(self, leaves: bytes) -> list[bytes]:
+        """Leaf hashes, one behind the other. By height, the hashes of the subtrees that they complete, the leaves first."""
+        levels: list[bytes] = []
+        roots: list[bytes] = []
+        new, size = leaves, self.size
+        while new or self.roots:
+            levels.append(new)
+            row = self.roots.pop() + new if size & 1 else new
+            if len(row) % NODE_BYTES:
+                roots.append(row[-HASH_BYTES:])
+            new, size = parents(row), size >> 1
+        self.roots = roots[::-1]
+        self.size += len(leaves) // HASH_BYTES
+        return [level for level in levels if level]
 
     def root(self) -> bytes:
         """The hash of the whole tree."""
@@ -62,39 +87,49 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
 
 def inclusion_proof(index: int, size: int, subtree: Subtree) -> list[bytes]:
     """RFC 6962, 2.1.1: from the leaf's sibling up. Raises IndexError where there is no such leaf."""
+    return [subtree(*span) for span in inclusion_spans(index, size)]
+
+
+def inclusion_spans(index: int, size: int) -> list[Span]:
+    """Whose hashes the proof is, in its order. Raises IndexError."""
     if not 0 <= index < size:
         raise IndexError(f"a tree of {size} leaves has no leaf {index}")
-    path: list[bytes] = []
+    path: list[Span] = []
     start, end = 0, size
     while end - start > 1:
         middle = start + _largest_power_below(end - start)
         if index < middle:
-            path.append(subtree(middle, end))
+            path.append((middle, end))
             end = middle
         else:
-            path.append(subtree(start, middle))
+            path.append((start, middle))
             start = middle
     return path[::-1]
 
 
 def consistency_proof(old: int, new: int, subtree: Subtree) -> list[bytes]:
     """RFC 6962, 2.1.2: that the tree of `old` leaves is a prefix of that of `new`. Raises IndexError."""
+    return [subtree(*span) for span in consistency_spans(old, new)]
+
+
+def consistency_spans(old: int, new: int) -> list[Span]:
+    """Whose hashes the proof is, in its order. Raises IndexError."""
     if not 0 <= old <= new:
         raise IndexError(f"a tree of {new} leaves has no prefix of {old}")
     if old in (0, new):
         return []
-    path: list[bytes] = []
+    path: list[Span] = []
     start, end, is_whole = 0, new, True
     while old != end:
         middle = start + _largest_power_below(end - start)
         if old <= middle:
-            path.append(subtree(middle, end))
+            path.append((middle, end))
             end = middle
         else:
-            path.append(subtree(start, middle))
+            path.append((start, middle))
             start, is_whole = middle, False
     if not is_whole:
-        path.append(subtree(start, end))
+        path.append((start, end))
     return path[::-1]
 
 

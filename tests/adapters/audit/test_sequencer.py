@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, insert, text
 
-from adapters.audit import AuditLog, Sequencer, check_log
+from adapters.audit import AuditLog, Sequencer, check_log, tables
 from adapters.audit.log import NotInLog
 from adapters.audit.sequencer import AnotherNetwork, release_shard
 from adapters.keys import verify
@@ -16,6 +16,7 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.tlog.entries import RecordEntry, Seal, read_entry
 from adapters.tlog.notes import NoteSigner
+from adapters.tlog.tree import leaf_hash, verify_inclusion
 from adapters.views.positions import Fenced
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
 
@@ -101,6 +102,45 @@ def test_a_batch_has_one_order_whoever_hands_it_over(tmp_path: Any) -> None:
     assert [(cut.shard, cut.start, cut.end) for cut in seal.cuts] == [(s.name, 0, len(s.records)) for s in three()]
 
 
+@pytest.mark.parametrize("sizes", [(1, 300, 700), (255, 1, 256), (49, 50, 51), (99, 100)])
+def test_batches_of_every_size_fill_the_tiles(engine: Engine, sizes: tuple[int, ...]) -> None:
+    """A tile is begun, filled to its end and gone beyond in one batch."""
+    shard, start = SignedShard(0).fill(sum(sizes)), 0
+    mine = claimed(engine, [shard])
+
+    for size in sizes:
+        mine.apply({shard.name: shard.records[start : start + size]})
+        start += size
+
+    assert records(engine) == whole([shard])
+    assert findings(engine) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batches_that_are_handed_over_together_are_those_handed_over_alone(tmp_path: Any, seed: int) -> None:
+    """While one is taken in the next is verified, and the log is the same: also behind gaps, repeats and bad records."""
+    chance, shards = random.Random(seed), three(40)
+    by_a_stranger(shards[2])
+    shards[2].fill(4)
+    batches = []
+    for start in range(0, 48, 6):
+        chosen = chance.sample(shards, chance.randint(1, 3))
+        batches.append({s.name: s.records[max(0, start - chance.randint(0, 3)) : start + 6] for s in chosen})
+        batches.append({s.name: s.records[: start + 6] for s in shards})
+
+    logs = []
+    for name in ("alone", "together"):
+        engine = engine_for(f"sqlite:///{tmp_path}/{name}.db")
+        upgrade(engine, "audit")
+        mine = claimed(engine, shards)
+        answers = [mine.apply(batch) for batch in batches] if name == "alone" else list(mine.apply_each(batches))
+        logs.append((answers, mine.halted, claimed(engine, shards).halted, records(engine), AuditLog(engine).head()))
+        assert findings(engine) == []
+
+    assert logs[0] == logs[1]
+    assert list(logs[0][1]) == [shards[2].name]
+
+
 class Killed(Exception):
     """The process died here."""
 
@@ -138,6 +178,70 @@ def test_dying_at_any_statement_changes_nothing_of_what_follows(engine: Engine) 
     head = AuditLog(engine).head()
     assert head is not None
     assert head.batch == len([batch for batch in batches if any(batch.values())])
+
+
+def test_dying_at_any_statement_of_batches_that_are_handed_over_together_changes_nothing(engine: Engine) -> None:
+    """Whichever of them died: those before it are in the log, it and those behind it are not, and are asked for again."""
+    shards = three(12)
+    batches = [{s.name: s.records[start : start + 4] for s in shards} for start in range(0, 16, 4)]
+    armed: list[int] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(*_: Any) -> None:
+        if armed:
+            armed[0] -= 1
+            if armed[0] == 0:
+                armed.clear()
+                raise Killed
+
+    died, mine = 0, claimed(engine, shards)
+    for statement in range(1, 60):
+        armed[:] = [statement]
+        try:
+            list(mine.apply_each(batches))
+        except Killed:
+            died += 1
+            assert findings(engine) == []
+            continue
+        armed.clear()
+        break
+
+    assert died >= 6
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
+
+
+def test_whoever_stops_listening_finds_nothing_half_done(engine: Engine) -> None:
+    shards = three(8)
+    mine = claimed(engine, shards)
+    batches = [{s.name: s.records[start : start + 3] for s in shards} for start in range(0, 12, 3)]
+
+    applying = mine.apply_each(batches)
+    answered = next(applying)
+    applying.close()
+    found = records(engine)
+    mine.apply({s.name: s.records for s in shards})
+
+    assert {shard: applied.position.next for shard, applied in answered.items()} == dict.fromkeys(found, 3)
+    assert {shard: len(sequences) for shard, sequences in found.items()} == dict.fromkeys(found, 3)
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
+
+
+def test_a_shard_that_is_claimed_between_two_batches_fences_the_second(engine: Engine) -> None:
+    shards = three(6)
+    sleeper = claimed(engine, shards)
+    batches = [{s.name: s.records[start : start + 3] for s in shards} for start in (0, 3)]
+
+    applying = sleeper.apply_each(batches)
+    next(applying)
+    successor = claimed(engine, shards)
+    with pytest.raises(Fenced):
+        next(applying)
+    successor.apply({s.name: s.records for s in shards})
+
+    assert records(engine) == whole(shards)
+    assert findings(engine) == []
 
 
 def test_a_lost_answer_to_a_commit_is_found_out(engine: Engine) -> None:
@@ -277,6 +381,30 @@ def test_the_database_itself_takes_nothing_back(engine: Engine, statement: str) 
 
     with pytest.raises(Exception, match=r"append-only|only extended"), engine.begin() as connection:
         connection.execute(text(statement))
+
+
+def test_a_proof_is_two_questions_and_neither_walks_a_table(engine: Engine) -> None:
+    """Its head, and all of its tiles by the index: SQLite walks the table for `(level, number) in (...)`."""
+    shard = SignedShard(0).fill(600)
+    claimed(engine, [shard]).apply({shard.name: shard.records})
+    with engine.begin() as connection:
+        connection.execute(insert(tables.checkpoints).values(size=601, root=b"", note="signed"))
+    asked: list[tuple[str, Any]] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    proof = AuditLog(engine).prove(300)
+
+    verify_inclusion(leaf_hash(AuditLog(engine).entry(300)), 300, 601, proof.path, AuditLog(engine).root(601))
+    (_, _), (tiles, parameters), *_ = asked
+    assert len([statement for statement, _ in asked if "audit_tiles" in statement]) == 2, "one of the proof, one of the root"
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            plan = connection.exec_driver_sql(f"explain query plan {tiles}", parameters).all()
+        assert not [step for step in plan if step.detail.startswith("SCAN")]
 
 
 def test_an_event_that_is_not_there_is_said_to_be_missing(engine: Engine) -> None:

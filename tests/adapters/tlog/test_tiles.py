@@ -1,5 +1,7 @@
 """Tiles: their paths byte for byte, and a tree read from them against one that is held whole."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,9 +32,8 @@ def levels() -> dict[int, list[bytes]]:
 
 
 def tree(levels: dict[int, list[bytes]], size: int) -> TiledTree:
-    def fetch(tile: Tile) -> bytes:
-        assert tile.level is not None
-        return b"".join(levels[tile.level][tile.index * 256 : tile.index * 256 + tile.width])
+    def fetch(tiles: Sequence[Tile]) -> list[bytes]:
+        return [b"".join(levels[tile.level or 0][tile.index * 256 : tile.index * 256 + tile.width]) for tile in tiles]
 
     return TiledTree(fetch, size)
 
@@ -99,7 +100,20 @@ def test_a_tile_that_is_too_short_is_not_believed(levels: dict[int, list[bytes]]
     whole = b"".join(levels[0][:256])
 
     with pytest.raises(TilesInconsistent):
-        TiledTree(lambda _: whole[:-1], 256 + 1).root()
+        TiledTree(lambda tiles: [whole[:-1] for _ in tiles], 256 + 1).root()
+
+
+def test_a_proof_reads_its_tiles_at_once_and_each_once(levels: dict[int, list[bytes]]) -> None:
+    """What is asked of a database in one question is one round trip, and one snapshot."""
+    asked: list[list[Tile]] = []
+    whole = tree(levels, 70_000)
+    mine = TiledTree(lambda tiles: asked.append(list(tiles)) or [whole._fetch([tile])[0] for tile in tiles], 70_000)
+
+    mine.inclusion(3)
+    mine.inclusion(4)
+
+    assert [set(tiles) for tiles in asked] == [{Tile(0, 0), Tile(1, 0), Tile(1, 1, 17), Tile(0, 273, 112)}]
+    assert len(asked[0]) == 4
 
 
 def test_a_tile_that_a_tree_does_not_have_cannot_be_named() -> None:

@@ -93,6 +93,23 @@ def test_every_size_to_600_has_the_root_of_the_definition() -> None:
         assert frontier.root() == slow_root(0, size)
 
 
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_many_leaves_at_once_are_the_same_leaves_one_by_one(before: int, more: int) -> None:
+    """The same tree, and the same subtrees are completed on each height, in their order."""
+    one_by_one, at_once = Frontier(), Frontier()
+    told: dict[int, list[bytes]] = {}
+    for n in range(before):
+        one_by_one.append(LEAVES[n])
+    at_once.extend(b"".join(LEAVES[:before]))
+
+    for n in range(before, before + more):
+        one_by_one.append(LEAVES[n], lambda height, _, node: told.setdefault(height, []).append(node))
+    levels = at_once.extend(b"".join(LEAVES[before : before + more]))
+
+    assert at_once == one_by_one
+    assert levels == [b"".join(told[height]) for height in range(len(told))]
+
+
 def test_each_completed_subtree_is_told_once() -> None:
     told: dict[tuple[int, int], bytes] = {}
     frontier = Frontier()
