@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from contracts.rewards import Payee
 from projections.rewards import tables as t
@@ -26,6 +26,11 @@ class Earnings:
 def last_epochs(count: int, connection: Connection) -> list[int]:
     """The newest first."""
     return list(connection.scalars(select(t.epochs.c.epoch).order_by(t.epochs.c.epoch.desc()).limit(count)))
+
+
+def count_of_roots(connection: Connection) -> int:
+    """That the contract has, the newest and those before."""
+    return connection.scalar(select(func.count()).where(t.epochs.c.state == "confirmed")) or 0
 
 
 def payees(connection: Connection) -> list[Earnings]:
