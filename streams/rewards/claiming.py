@@ -9,7 +9,7 @@ from functools import partial
 
 from adapters.bank.ports import Log, NoAnswer
 from contracts import Amount, Command
-from contracts.rewards import ChainHash, ConfirmRoot, RecordClaim, earner_stream, epoch_stream, payee_of
+from contracts.rewards import ChainHash, ConfirmRoot, RecordClaim, earner_stream, epoch_stream
 from projections.rewards import due
 from streams import Desk, Errand, Outside, Task, TodoList
 
@@ -94,7 +94,7 @@ def _recording(told: Log, since: datetime) -> Task:
     command = RecordClaim(
         amount=Amount.of(told.asset, told.units), transaction=ChainHash(told.transaction), log=told.index, block=told.block
     )
-    return Task(command, earner_stream(payee_of(told.target), told.asset), _key(told), since)
+    return Task(command, earner_stream(told.target.lower(), told.asset), _key(told), since)
 
 
 def _key(told: Log) -> str:

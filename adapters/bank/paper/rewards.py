@@ -11,7 +11,7 @@ from adapters.bank.paper.kept import State
 from adapters.bank.paper.tokens import Reverted, Told
 from adapters.bank.ports import ClaimRewards, SetRoot
 from contracts import Amount
-from contracts.rewards import SPACE, ChainHash, Payee, payee_of
+from contracts.rewards import SPACE, ChainHash, Payee
 from domain.rewards.claims import NATIVE_TOKEN, Claim, proves
 
 CONTRACT = Payee("0x" + "5e" * 20)
@@ -36,7 +36,7 @@ def set_root(state: State, call: SetRoot, operator: str) -> Told:
 def claim(state: State, call: ClaimRewards) -> Told:
     """Raises Reverted."""
     roots, claimed = state.setdefault("roots", []), state.setdefault("claimed", {})
-    row = Claim(payee_of(call.account), payee_of(call.token), call.cumulative)
+    row = Claim(Payee(call.account.lower()), Payee(call.token.lower()), call.cumulative)
     if not roots or not _is_proved(row, call, ChainHash(roots[-1][1])):
         raise Reverted("the proof does not lead to the root")
     if (asset := _ASSETS.get(row.token)) is None:
