@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from contracts import Amount
-    from projections.rewards.queries import ClaimState, EpochState
+    from projections.rewards.overview import Earnings
+    from projections.rewards.queries import BucketState, ClaimState, EpochState, Supply
     from projections.treasury.queries import Break, Coin, Review, SlotStanding
 
 
@@ -148,7 +149,10 @@ def rewards(
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="So many newest days.")] = 7,
     as_json: Json = False,
 ) -> None:
-    """Supply, buckets, days and their roots, and what each wallet may claim."""
+    """Supply, buckets, days and their roots, and what each wallet may claim.
+
+    Exit code 1 if the contract has paid what the rules refuse to record.
+    """
     from datetime import UTC, datetime
 
     from projections.rewards import buckets_at, epoch_of, supply_at
@@ -157,11 +161,32 @@ def rewards(
     with views() as connection:
         supply, buckets = supply_at(None, connection), buckets_at(datetime.now(UTC), connection)
         days = [found for number in last_epochs(epochs, connection) if (found := epoch_of(number, connection))]
-        earned = payees(connection)
+        earned, refused = payees(connection), _claims_refused(connection)
     if as_json:
         answer({"supply": _plain(supply), "buckets": [_plain(b) for b in buckets], "epochs": [_plain(d) for d in days],
-                "payees": [_plain(e) for e in earned]})  # fmt: skip
-        return
+                "payees": [_plain(e) for e in earned], "refused_claims": refused})  # fmt: skip
+    else:
+        _tell_rewards(supply, buckets, days, earned)
+        for claim in refused:
+            say(f"[bold red]the contract has paid and the books refuse it[/]: {claim['name']} {claim['log']} {claim['text']}")
+    if refused:
+        raise typer.Exit(Exit.FOUND_WRONG)
+
+
+def _claims_refused(connection: "Connection") -> list[dict[str, str]]:
+    """Logs of claims that are in no book: a root that we did not publish, or a contract that is not ours."""
+    from sqlalchemy import select
+
+    from adapters.views.tables import refused_tasks
+    from streams.rewards.claiming import CLAIMS
+
+    rows = connection.execute(select(refused_tasks).where(refused_tasks.c.list == CLAIMS).order_by(refused_tasks.c.at))
+    return [{"log": row.key.removeprefix("claim:"), "name": row.name, "text": row.text, "at": row.at} for row in rows]
+
+
+def _tell_rewards(
+    supply: "Supply", buckets: "Sequence[BucketState]", days: "Sequence[EpochState]", earned: "Sequence[Earnings]"
+) -> None:
     space = [amount(units, "SPACE") for units in (supply.issued, supply.burned, supply.circulating)]
     table("SPACE (a billion at most)", ("issued", "burned", "circulating"), [space])
     shown = [(b.bucket, *(amount(n, "SPACE") for n in (b.share, b.issued, b.set_aside, b.left, b.ceiling))) for b in buckets]

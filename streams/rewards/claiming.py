@@ -18,12 +18,14 @@ WINDOW_BLOCKS = 100
 AGAIN = timedelta(minutes=1)
 """A root that the contract refuses is sent again after this: each attempt costs gas, and a person has to act."""
 
+CLAIMS = "claim_on_the_chain"
+
 log = logging.getLogger(__name__)
 
 
 def todos(outside: Outside) -> Iterator[TodoList]:
     yield TodoList("put_roots_on_the_chain", Roots(outside).plan)
-    yield TodoList("claim_on_the_chain", Claims(outside).plan)
+    yield TodoList(CLAIMS, Claims(outside).plan)
 
 
 @dataclass

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from adapters.views.tables import refused_tasks
 from contracts.rewards import SPACE
 from domain.rewards.claims import Claim, proves
 from ops.cli import app
 from ops.cli.output import Exit, Failure
+from streams.rewards.claiming import CLAIMS
 from tests.commands.test_rewards import OWNER, PAYEE, N
 from tests.streams.test_claiming import USD, ClaimTown, night
 
@@ -87,6 +89,17 @@ def test_a_proof_that_would_not_hold_is_not_told(town: ClaimTown, monkeypatch: p
     assert isinstance(found.exception, Failure)
     assert "USD.s" in str(found.exception)
     assert "SPACEOS_OUTSIDE" in str(found.exception.remedy)
+
+
+def test_what_the_contract_paid_and_the_books_refuse_ends_with_one(town: ClaimTown) -> None:
+    row = {"list": CLAIMS, "key": f"claim:0x{'c' * 64}:3", "name": "ExceedsEarned", "text": "0 units are earned", "at": "now"}
+    with town.engine.begin() as connection:
+        connection.execute(refused_tasks.insert().values(**row))
+
+    found = CliRunner().invoke(app, ["show", "rewards"], env={"COLUMNS": "300"})
+
+    assert found.exit_code == Exit.FOUND_WRONG
+    assert f"ExceedsEarned 0x{'c' * 64}:3 0 units are earned" in found.output
 
 
 def test_roots_are_shown_with_their_block_and_wallets_with_what_they_may_claim(town: ClaimTown) -> None:
