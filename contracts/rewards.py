@@ -596,6 +596,9 @@ class RecordClaim(Command, role="rewards.relayer", stream="rewards/earner"):
     amount: Amount
     transaction: ChainHash
     log: Count
+    """Its index in the block."""
+    block: Count | None = None
+    """From which the logs are read on; absent where a person says it."""
 
 
 class Earned(Event):
@@ -619,6 +622,7 @@ class Claimed(Event):
     amount: Amount
     transaction: ChainHash
     log: Count
+    block: Count | None = None
     claimed: Money
 
     def legs(self, stream: str) -> Iterable[Leg]:

@@ -1,5 +1,6 @@
 """Composition: a deployment's parts, wired from its settings and genesis. Nothing else knows how they fit together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from adapters.vault import Vault
 from contracts import Sealed, contexts
+from contracts.rewards import Payee
 from ops.genesis import Genesis, read_genesis
 from ops.settings import InvalidSettings, Settings
 from streams import Collector, Outside, Projection, Stream, all_streams
@@ -70,6 +72,11 @@ class Deployment:
     def outside(self) -> Outside | None:
         """The bank and the chain that the settings name."""
         return self._outside
+
+    @property
+    def tokens(self) -> Mapping[str, Payee]:
+        """The assets' contracts, as the chain that is reached has them."""
+        return {} if self.outside is None else self.outside.chain.tokens
 
     @cached_property
     def _outside(self) -> Outside | None:

@@ -7,8 +7,9 @@ It shares no code with the system: one file, the standard library. Its inputs ar
 Exit code 0: everything held. 1: something did not, and it is named. 2: the input is incomplete, so nothing can be said.
 
     M1 supply, and no coin above its reserves · M2 one reference, one mint · M3 balances, holds and freezes · M4 payouts
-    follow burns · M5 limits and two persons · M6 the cap of SPACE · M7 stakes · M8 claims · M9 a receipt is settled, captured
-    and split once · M10 the ledger: every event sums to zero, balances are their entries, nothing is missing
+    follow burns · M5 limits and two persons · M6 the cap of SPACE · M7 stakes · M8 nobody claims more than its row of the last
+    root, and rows are what was earned · M9 a receipt is settled, captured and split once · M10 the ledger: every event sums
+    to zero, balances are their entries, nothing is missing
 """
 
 import argparse
@@ -31,7 +32,7 @@ POSTS = {
         "BackingReceived", "BackingWrittenDown", "Minted", "MintConfirmed", "MintFailed", "Burned", "DepositSettled",
         "PayoutPaid", "Credited", "Debited", "Adjusted",
     },
-    "rewards": {"FeeSplit", "FeeTaken"},
+    "rewards": {"FeeSplit", "FeeTaken", "Claimed"},
     "staking": {"Staked", "Withdrawn", "Slashed", "BondPosted", "Dripped"},
 }  # fmt: skip
 """Events that move value whatever their fields say, but for an amount of zero."""
@@ -99,7 +100,13 @@ class Judge:
         self.issued = self.burned = 0
         self.stakes: Counter[str] = Counter()
         self.earned: Counter[str] = Counter()
+        self.earned_in: dict[str, Counter[int]] = defaultdict(Counter)
+        """By epoch, what each earner's stream adds up to."""
+        self.published: Counter[str] = Counter()
+        """What each earner's row holds under the newest root."""
+        self.rooted: set[int] = set()
         self.claimed: Counter[str] = Counter()
+        self.claim_logs: set[tuple[str, int]] = set()
         self.settled: Counter[str] = Counter()
         self.split: Counter[str] = Counter()
         self.captured: Counter[str] = Counter()
@@ -272,11 +279,14 @@ class Judge:
             case "rewards.FeeSplit":
                 self.split[data["receipt"]] += 1
             case "rewards.Earned":
-                self.earned[stream] += _units(data["amount"])
+                self._earned(stream, data)
+            case "rewards.RootPublished":
+                self._published(int(stream), data)
+            case "rewards.RootConfirmed":
+                if int(stream) not in self.rooted:
+                    self._say("M8", "its root was never published")
             case "rewards.Claimed":
-                self.claimed[stream] += _units(data["amount"])
-                if self.claimed[stream] > self.earned[stream]:
-                    self._say("M8", f"{self.claimed[stream]} claimed, {self.earned[stream]} earned")
+                self._claimed(stream, data)
             case "staking.Staked":
                 self.stakes[stream] += int(data["amount"])
             case "staking.Withdrawn" | "staking.Slashed":
@@ -285,6 +295,42 @@ class Judge:
                     self._say("M7", f"{stream} has {self.stakes[stream]} units at stake")
             case "inference.ReceiptSettled":
                 self.settled[stream] += 1
+
+    def _earned(self, stream: str, data: dict[str, Any]) -> None:
+        self.earned[stream] += _units(data["amount"])
+        self.earned_in[stream][data["epoch"]] += _units(data["amount"])
+        if data["epoch"] in self.rooted:
+            self._say("M8", f"was earned under epoch {data['epoch']}, whose root was out")
+        if self.earned[stream] != int(data["cumulative"]):
+            self._say("M8", f"{self.earned[stream]} units were earned, the event says {data['cumulative']}")
+
+    def _published(self, epoch: int, data: dict[str, Any]) -> None:
+        """A root's rows hold what was earned up to its epoch, in the assets that it has totals of."""
+        totals = {amount["asset"]: _units(amount) for amount in data["totals"]}
+        sums: Counter[str] = Counter()
+        for stream, by_epoch in self.earned_in.items():
+            asset = stream.partition(".")[2]
+            units = sum(units for number, units in by_epoch.items() if number <= epoch)
+            if asset not in totals or not units:
+                continue
+            if units < self.published[stream]:
+                self._say("M8", f"{stream} had {self.published[stream]} units under a root, now {units}")
+            self.published[stream] = units
+            sums[asset] += units
+        if sums != totals:
+            self._say("M8", f"the root's totals are {totals}, what was earned is {dict(sums)}")
+        self.rooted.add(epoch)
+        self.counts["roots"] += 1
+
+    def _claimed(self, stream: str, data: dict[str, Any]) -> None:
+        self.claimed[stream] += _units(data["amount"])
+        if not self.claimed[stream] <= self.published[stream] <= self.earned[stream]:
+            numbers = (self.claimed[stream], self.published[stream], self.earned[stream])
+            self._say("M8", "{} units claimed, {} under a root, {} earned".format(*numbers))
+        if (log := (data["transaction"], data["log"])) in self.claim_logs:
+            self._say("M8", f"the log {log[1]} of {log[0]} was recorded before")
+        self.claim_logs.add(log)
+        self.counts["claims"] += 1
 
     def _at_the_end(self) -> None:
         for what, counted in (("settled", self.settled), ("split", self.split), ("captured", self.captured)):

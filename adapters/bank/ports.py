@@ -4,13 +4,15 @@ Every question may end in NoAnswer, and then nobody knows whether it was acted o
 bank a key, on the chain a sender's nonce. The same order under the same name moves it once, however often it is given.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from adapters.bank.entries import Entry
 from adapters.bank.observations import Observation
 from contracts import Amount
+from contracts.rewards import Payee
 
 
 class NoAnswer(Exception):
@@ -110,7 +112,7 @@ class Bank(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One transaction. The same fields are the same transaction, with the same hash."""
+    """A transaction about a token. The same fields are the same transaction, with the same hash."""
 
     kind: Literal["mint", "request_burn", "burn", "release", "transfer"]
     """`mint`, `burn` and `release` are the operator's. A holder's `request_burn` puts tokens into escrow, from where all of
@@ -128,6 +130,44 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class SetRoot:
+    """The operator's: from now on the rewards contract pays by this root. Epochs ascend, and each has one root."""
+
+    kind: ClassVar[Literal["set_root"]] = "set_root"
+    epoch: int
+    root: str
+    sender: str
+    nonce: int
+    price: int = 150
+
+    @property
+    def reference(self) -> str:
+        """As the log of it has: another root of the same epoch is another thing."""
+        return f"{self.epoch}:{self.root}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRewards:
+    """Anybody's: the rewards contract pays the account what its row of the newest root has beyond what it claimed."""
+
+    kind: ClassVar[Literal["claim"]] = "claim"
+    account: str
+    token: str
+    """The asset's contract; zero for SPACE."""
+    cumulative: int
+    """As the row has it, in units of the asset."""
+    proof: tuple[str, ...]
+    """Siblings from leaf to root, 32 bytes each, `0x` and hexadecimal digits."""
+    sender: str
+    nonce: int
+    price: int = 150
+
+
+Transaction = Call | SetRoot | ClaimRewards
+LogKind = Literal["minted", "burn_requested", "burned", "released", "transferred", "root_set", "claimed"]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a mined transaction; final."""
 
@@ -142,12 +182,15 @@ class Receipt:
 class Log:
     """What a contract told while a transaction was executed."""
 
-    kind: Literal["minted", "burn_requested", "burned", "released", "transferred"]
+    kind: LogKind
     asset: str
+    """Of a claim the asset of its row, SPACE for what was paid in gas; empty of a root."""
     units: int
     source: str
     target: str
+    """Of a claim the account that was paid."""
     reference: str
+    """The call's; of a root its epoch and itself, `20417:0x…`; of a claim empty."""
     transaction: str
     block: int
     index: int
@@ -165,11 +208,21 @@ class Logs:
 class Chain(Protocol):
     """The EVM, as far as money needs it. Blocks are final when they can be seen here."""
 
+    @property
+    def tokens(self) -> Mapping[str, Payee]:
+        """Of each asset that is a token here its contract. SPACE has none: it pays for gas."""
+        ...
+
+    @property
+    def rewards(self) -> Payee:
+        """The rewards contract. It pays from what it holds."""
+        ...
+
     def next_nonce(self, sender: str) -> int:
         """The first that no transaction of the sender has, mined or waiting. Raises NoAnswer."""
         ...
 
-    def send(self, call: Call) -> str:
+    def send(self, call: Transaction) -> str:
         """Its hash; a call that was sent before is known by it and not done twice. Raises NonceTaken, Underpriced, NoAnswer."""
         ...
 

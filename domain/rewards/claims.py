@@ -21,7 +21,11 @@ NATIVE_TOKEN = Payee("0x" + 40 * "0")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Claim:
-    """A row of the table: what an account has earned of a token, ever."""
+    """A row of the table: what an account has earned of a token, ever.
+
+    In the ledger's units. Of a coin they are the token's; SPACE has 4 decimals there, and the contract pays each unit as
+    10^14 wei: from fewer to more is exact, so no row has dust.
+    """
 
     account: Payee
     token: Payee

@@ -1,4 +1,4 @@
-"""`spaceos show ledger|reconciliation|rewards|slash`: where money is, whether it fits, who earned it and who loses it."""
+"""`spaceos show ledger|reconciliation|rewards|claim|slash`: where money is, whether it fits, who earned it and who loses it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.output import Exit, Json, answer, say, table
+from ops.cli.output import Exit, Failure, Json, answer, say, table
 from ops.cli.show import show
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from contracts import Amount
-    from projections.rewards.queries import ClaimState
+    from projections.rewards.overview import Earnings
+    from projections.rewards.queries import BucketState, ClaimState, EpochState, Supply
     from projections.treasury.queries import Break, Coin, Review, SlotStanding
 
 
@@ -145,47 +146,116 @@ def _tell_open(open_: "Sequence[Break]", waiting: "Sequence[Review]", window: in
 
 @show.command()
 def rewards(
-    payee: Annotated[str | None, typer.Argument(help="A wallet: what it earned and claimed, with its proof.")] = None,
     epochs: Annotated[int, typer.Option(min=1, max=1000, help="So many newest days.")] = 7,
     as_json: Json = False,
 ) -> None:
-    """Supply, buckets, days, and what each wallet may claim."""
+    """Supply, buckets, days and their roots, and what each wallet may claim.
+
+    Exit code 1 if the contract has paid what the rules refuse to record.
+    """
     from datetime import UTC, datetime
 
-    from projections.rewards import buckets_at, claim_of, epoch_of, supply_at
+    from projections.rewards import buckets_at, epoch_of, supply_at
     from projections.rewards.overview import last_epochs, payees
 
     with views() as connection:
-        if payee is not None:
-            _tell_claims(claim_of(payee.lower(), {}, connection), as_json)
-            return
         supply, buckets = supply_at(None, connection), buckets_at(datetime.now(UTC), connection)
         days = [found for number in last_epochs(epochs, connection) if (found := epoch_of(number, connection))]
-        earned = payees(connection)
+        earned, refused = payees(connection), _claims_refused(connection)
     if as_json:
         answer({"supply": _plain(supply), "buckets": [_plain(b) for b in buckets], "epochs": [_plain(d) for d in days],
-                "payees": [_plain(e) for e in earned]})  # fmt: skip
-        return
+                "payees": [_plain(e) for e in earned], "refused_claims": refused})  # fmt: skip
+    else:
+        _tell_rewards(supply, buckets, days, earned)
+        for claim in refused:
+            say(f"[bold red]the contract has paid and the books refuse it[/]: {claim['name']} {claim['log']} {claim['text']}")
+    if refused:
+        raise typer.Exit(Exit.FOUND_WRONG)
+
+
+def _claims_refused(connection: "Connection") -> list[dict[str, str]]:
+    """Logs of claims that are in no book: a root that we did not publish, or a contract that is not ours."""
+    from sqlalchemy import select
+
+    from adapters.views.tables import refused_tasks
+    from streams.rewards.claiming import CLAIMS
+
+    rows = connection.execute(select(refused_tasks).where(refused_tasks.c.list == CLAIMS).order_by(refused_tasks.c.at))
+    return [{"log": row.key.removeprefix("claim:"), "name": row.name, "text": row.text, "at": row.at} for row in rows]
+
+
+def _tell_rewards(
+    supply: "Supply", buckets: "Sequence[BucketState]", days: "Sequence[EpochState]", earned: "Sequence[Earnings]"
+) -> None:
     space = [amount(units, "SPACE") for units in (supply.issued, supply.burned, supply.circulating)]
     table("SPACE (a billion at most)", ("issued", "burned", "circulating"), [space])
     shown = [(b.bucket, *(amount(n, "SPACE") for n in (b.share, b.issued, b.set_aside, b.left, b.ceiling))) for b in buckets]
     table("Buckets", ("bucket", "share", "issued", "set aside", "left", "open by now"), shown)
-    rows = [(_day(d.epoch), d.state, *(_space(n) for n in (d.pool, d.owed, d.paid, d.lapsed)), d.root) for d in days]
+    rows = [(_day(d.epoch), _state(d), *(_space(n) for n in (d.pool, d.owed, d.paid, d.lapsed)), d.root) for d in days]
     table("Days", ("day", "state", "pool", "owed", "paid", "lapsed", "root"), rows)
-    claims = [(e.payee, e.asset, *(amount(n, e.asset) for n in (e.earned, e.claimed, e.open))) for e in earned]
-    table("Wallets", ("wallet", "asset", "earned", "claimed", "fees of open days"), claims)
+    claims = [(e.payee, e.asset, *(amount(n, e.asset) for n in (e.earned, e.claimed, e.claimable, e.open))) for e in earned]
+    table("Wallets", ("wallet", "asset", "earned", "claimed", "claimable", "fees of open days"), claims)
 
 
-def _tell_claims(found: "Sequence[ClaimState]", as_json: bool) -> None:
+@show.command()
+def claim(
+    address: Annotated[str, typer.Argument(help="A wallet's EVM address.")],
+    as_json: Json = False,
+) -> None:
+    """What a wallet may claim, ready for the rewards contract. Each proof was verified against the root that it has."""
+    from ops.compose import deployment
+    from projections.rewards import OtherTable, claim_of
+
+    found = deployment()
+    try:
+        with views() as connection:
+            states = claim_of(address.lower(), found.tokens, connection)
+    except OtherTable as error:
+        hint = "is a view behind? spaceos rebuild rewards --verify; or this shell reaches another chain: SPACEOS_OUTSIDE"
+        raise Failure(str(error), hint) from None
+    contract = str(found.outside.chain.rewards) if found.outside is not None else None
     if as_json:
-        answer({"claims": [_plain(each) for each in found]})
+        answer({"contract": contract, "claims": [_claim(each) for each in states]})
         return
-    for each in found:
-        say(f"{each.asset}: {_text(each.earned, each.asset)} earned, {_text(each.claimed, each.asset)} claimed")
-        if each.claim is not None:
-            say(f"  under the root {each.root}: {_text(each.claim.cumulative, each.asset)}, proof of {len(each.proof)} hashes")
-    if not found:
+    for each in states:
+        _tell_claim(each, contract)
+    if not states:
         say("nothing was earned by this wallet")
+
+
+def _claim(state: "ClaimState") -> dict[str, Any]:
+    """For programs: large integers as text."""
+    call, root = None, state.root
+    if (row := state.claim) is not None:
+        call = {"account": row.account, "token": row.token, "cumulative": str(row.cumulative), "proof": state.proof}
+    return {
+        "asset": state.asset, "earned": str(state.earned), "claimed": str(state.claimed), "claimable": str(state.claimable),
+        "call": call, "root": {"epoch": root.epoch, "root": root.root, "block": root.block} if root else None,
+        "waiting": state.waiting,
+    }  # fmt: skip
+
+
+def _tell_claim(state: "ClaimState", contract: str | None) -> None:
+    from rich.markup import escape
+
+    earned, claimed, claimable = (_text(n, state.asset) for n in (state.earned, state.claimed, state.claimable))
+    say(f"[bold]{state.asset}[/]: {earned} earned, {claimed} claimed, {claimable} claimable")
+    if state.root is not None:
+        say(f"  root of {_day(state.root.epoch)}, on the chain since block {state.root.block}: {state.root.root}")
+    if state.waiting is not None:
+        say(f"  the root of {_day(state.waiting)} waits for the contract")
+    if state.claim is not None and state.claimable:
+        row = state.claim
+        say(f"  {contract or 'the rewards contract'}.claim(")
+        for argument in (row.account, row.token, row.cumulative):
+            say(f"    {argument},")
+        say(escape(f"    [{', '.join(state.proof)}])"))
+    elif state.claim is None:
+        say("  no row under a root that the contract has")
+
+
+def _state(day: "EpochState") -> str:
+    return day.state if day.block is None else f"confirmed in block {day.block}"
 
 
 @show.command()

@@ -1,4 +1,4 @@
-"""After the trace: money from a bank's statement becomes coins, coins become a payout, and some requests are paid for.
+"""After the trace: money from a bank's statement becomes coins, coins a payout, requests are paid for, and rewards claimed.
 
 Bank and chain are twins that hold no money; everything else is what a deployment runs.
 """
@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,8 @@ from sqlalchemy import Connection, Engine
 
 from adapters.bank.entries import Entry, Statement
 from adapters.bank.paper import PaperBank, PaperChain
-from adapters.bank.ports import Call, NoAnswer
+from adapters.bank.paper.rewards import in_token
+from adapters.bank.ports import Call, ClaimRewards, NoAnswer, Transaction
 from adapters.bank.statements import parse_statement
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.sealing import Place
@@ -24,6 +26,7 @@ from adapters.sql import reading
 from contracts import Address, Amount, AssetName, Command, Digest, Label, Sealed, Uuid, uuid7
 from contracts.inference import EndAttempt, Funds, OpenRequest, SubmitReceipt, purpose_of
 from contracts.providers import DeclareOffer, OfferId
+from contracts.rewards import SPACE
 from contracts.treasury import (
     AccountId,
     AssignDeposit,
@@ -50,6 +53,7 @@ from contracts.treasury import (
 from domain.inference.routing import Choice
 from ops.compose import Deployment
 from ops.demo.client import Client
+from ops.demo.past import WALLET as PROVIDER
 from ops.demo.past import until
 from ops.demo.people import HOLDER, REVIEWERS, People, accepted
 from ops.demo.router import Router
@@ -58,7 +62,9 @@ from ops.fleet import CATALOGUE, Machine
 from ops.sealing import Sealer
 from projections.inference import observed_claimed_settled
 from projections.ledger import balance_of
-from projections.rewards import split_of
+from projections.rewards import claim_of, split_of
+from projections.rewards.overview import count_of_roots, payees
+from projections.rewards.queries import ClaimState, newest_root
 from projections.treasury import deposit_of, supply_of, withdrawal
 from projections.treasury.due import owed_in
 from projections.treasury.outside import books_of
@@ -71,6 +77,7 @@ WORLD_SECONDS = 0.4
 ALLOWANCE = 10**24
 PREPAID = 100 * 10**18
 """USD.s units."""
+CENT = 10**16
 MOST_DEPOSITS = 25
 
 T = TypeVar("T")
@@ -97,6 +104,10 @@ class Told:
     paid_out: int = 0
     receipts: int = 0
     settled_units: int = 0
+    roots: int = 0
+    """That the rewards contract has."""
+    claimed_units: int = 0
+    """SPACE that the contract ever paid to the demo's provider."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -150,7 +161,8 @@ class Money:
         advance(1)
         await self._reconcile(coin, statement.source)
         advance(1)
-        await self._pay_out(coin, min(self.told.minted, sum(entry.cents for entry in entries) // 2))
+        held = self._chain.balance_of(coin, WALLET) // CENT
+        await self._pay_out(coin, min(held // 2, sum(entry.cents for entry in entries) // 2))
         advance(1)
         await self._reconcile(coin, hashlib.sha256(os.urandom(16)).hexdigest())
         advance(1)
@@ -183,8 +195,7 @@ class Money:
         digest = Digest(hashlib.sha256(f"{HOLDER} {IBAN}".encode()).hexdigest())
         ask = RequestWithdrawal(amount=amount, destination=sealed, destination_digest=digest)
         await accepted(self.client, [self._signed(HOLDER, ask, stream, id=command)])
-        nonce = await patiently(lambda: self._chain.next_nonce(WALLET))
-        await patiently(lambda: self._chain.send(Call("request_burn", coin, amount.units, "", name, WALLET, nonce)))
+        await self._sent(lambda nonce: Call("request_burn", coin, amount.units, "", name, WALLET, nonce), WALLET)
         await self._until(lambda c: self._is(name, "under_review", c), "the review")
         for reviewer in REVIEWERS:
             note = uuid7()
@@ -250,7 +261,12 @@ class Money:
         account = account_stream(HOLDER, "USD.s")
         opened = OpenAccount(owner=AccountId(HOLDER), asset=AssetName("USD.s"))
         await accepted(self.client, [self.people.once("process", opened, account)])
-        reference = Reference(f"prepaid:{uuid7()}")
+        name = f"prepaid:{uuid7()}"
+        if self._chain.balance_of("USD.s", WALLET) >= PREPAID:
+            # What is prepaid lies where providers are paid from; a holder of other coins prepays on trust.
+            contract = self._chain.rewards
+            await self._sent(lambda nonce: Call("transfer", "USD.s", PREPAID, contract, name, WALLET, nonce), WALLET)
+        reference = Reference(name)
         credit = Credit(amount=Amount.of("USD.s", PREPAID), counter=LedgerAccount("deposits:evm"), reference=reference)
         await accepted(self.client, [self.people.said("process", credit, account)])
 
@@ -285,7 +301,37 @@ class Money:
         yield router.sign(saw, stream)
         yield sign_command(receipt, stream, offer.machine.signer, self.deployment.network)
 
+    # Claims
+
+    async def claim(self, advance: Callable[[int], None]) -> None:
+        """What the provider's stake earned in days that are over. Two steps."""
+        await self._until(_has_newest_root, "the roots on the chain")
+        advance(1)
+        with reading(self.views) as connection:
+            owed = sum(each.claimable for each in payees(connection) if each.asset == SPACE)
+            self.told.roots = count_of_roots(connection)
+            found = self._claim_in(connection)
+        missing = in_token(SPACE, owed).units - self._chain.balance_of("SPACE.evm", self._chain.rewards)
+        if missing > 0:
+            self._chain.arrive("SPACE.evm", self._chain.rewards, missing)
+        if found is not None and found.claimable:
+            await self._sent(partial(_claiming, found), PROVIDER)
+            await self._until(lambda c: _is_claimed(self._claim_in(c)), "the claim")
+        with reading(self.views) as connection:
+            found = self._claim_in(connection)
+        self.told.claimed_units = 0 if found is None else found.claimed
+        advance(1)
+
+    def _claim_in(self, connection: Connection) -> ClaimState | None:
+        states = claim_of(PROVIDER.lower(), self._chain.tokens, connection)
+        return next((state for state in states if state.asset == SPACE), None)
+
     # Looking
+
+    async def _sent(self, make: Callable[[int], Transaction], sender: str) -> str:
+        """A transaction under the sender's next nonce; its hash."""
+        nonce = await patiently(lambda: self._chain.next_nonce(sender))
+        return await patiently(lambda: self._chain.send(make(nonce)))
 
     def _signed(self, name: str, command: Command, subject: str, **more: str) -> SignedCommand:
         return sign_command(command, subject, self.people.keys[name], self.deployment.network, **more)  # type: ignore[arg-type]
@@ -323,6 +369,21 @@ def _assignment() -> AssignDeposit:
 
 def _offers(machines: Sequence[Machine]) -> dict[str, Offered]:
     return {str(offer): Offered(offer, terms, machine) for machine in machines for offer, terms in machine.offers}
+
+
+def _has_newest_root(connection: Connection) -> bool:
+    root = newest_root(connection, is_confirmed=False)
+    return root is not None and root.block is not None
+
+
+def _claiming(state: ClaimState, nonce: int) -> ClaimRewards:
+    row = state.claim
+    assert row is not None
+    return ClaimRewards(row.account, row.token, row.cumulative, state.proof, PROVIDER, nonce)
+
+
+def _is_claimed(state: ClaimState | None) -> bool:
+    return state is not None and not state.claimable
 
 
 def _is_settled(request: Uuid, connection: Connection) -> bool:

@@ -86,9 +86,11 @@ def _money(told: Told) -> None:
         ("burned again and paid out, after two persons agreed", written(told.paid_out, bank)),
         ("requests whose receipts matched, were settled and divided", f"{told.receipts:,}"),
         ("what they cost, with the protocol fee", f"${written(told.settled_units, 'USD.s')}"),
+        ("nights whose Merkle root the rewards contract has", f"{told.roots:,}"),
+        ("SPACE that it paid a provider on its proof", written(told.claimed_units, "SPACE")),
     ]
     table("Money", ("what", ""), rows)
-    say("Look closer: spaceos show ledger | reconciliation | rewards | slash")
+    say("Look closer: spaceos show ledger | reconciliation | rewards | claim | slash")
 
 
 def _speed(result: Result) -> None:

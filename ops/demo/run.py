@@ -190,6 +190,7 @@ class _Demo:
             await money.deposit_and_pay_out(self._stage("From a bank statement to coins and back", 5))
             _, found = arrivals(self._options.trace, self._options.receipts)
             await money.serve(router, found, self._machines, self._stage("Serving requests that are paid for", len(found)))
+            await money.claim(self._stage("Claiming what a provider's stake has earned", 2))
         finally:
             turning.cancel()
             await asyncio.gather(turning, return_exceptions=True)

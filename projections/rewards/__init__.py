@@ -3,6 +3,7 @@
 from projections import Projection
 from projections.rewards.folding import project
 from projections.rewards.queries import (
+    OtherTable,
     buckets_at,
     claim_of,
     earned_until,
@@ -16,8 +17,8 @@ from projections.rewards.queries import (
 from projections.rewards.tables import TABLES
 
 __all__ = [
-    "buckets_at", "claim_of", "earned_until", "earnings_of", "epoch_of", "grants_at", "rewards", "split_of", "supply_at",
-    "yield_of",
+    "OtherTable", "buckets_at", "claim_of", "earned_until", "earnings_of", "epoch_of", "grants_at", "rewards", "split_of",
+    "supply_at", "yield_of",
 ]  # fmt: skip
 
 

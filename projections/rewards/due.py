@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from contracts import AssetName, instant, rfc3339
 from contracts.providers import ModelId
@@ -80,6 +80,28 @@ class DueReturn:
     grant: GrantId
     units: int
     revoked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueRoot:
+    """Published, and not on the contract as far as the views show."""
+
+    epoch: int
+    root: str
+    since: datetime
+    """When the epoch was closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsShown:
+    """How far the contract's claims are recorded. Before the first root there is nothing to claim."""
+
+    since: datetime
+    """When the epoch of the first root was closed."""
+    first_block: int
+    """Of the first root."""
+    last_block: int
+    """Of the last claim that is recorded; the first root's where none is."""
 
 
 def emission_now(connection: Connection) -> EmissionState | None:
@@ -245,6 +267,33 @@ def returns_due(connection: Connection) -> list[DueReturn]:
     statement = select(t.grants, t.allotments.c.returned.label("back")).select_from(joined).where(t.grants.c.revoked)
     rows = connection.execute(statement.order_by(t.grants.c.name))
     return [DueReturn(GrantId(row.name), row.returned, instant(row.since)) for row in rows if row.returned and not row.back]
+
+
+def root_due(connection: Connection) -> DueRoot | None:
+    """The oldest that is newer than what the contract has: it takes epochs in their order only."""
+    columns = t.epochs.c
+    last = connection.scalar(select(func.max(columns.epoch)).where(columns.state == "confirmed"))
+    statement = select(t.epochs).where(columns.state == "published", columns.epoch > (-1 if last is None else last))
+    row = connection.execute(statement.order_by(columns.epoch).limit(1)).one_or_none()
+    return None if row is None else DueRoot(row.epoch, row.root, instant(row.closed_at))
+
+
+def claims_shown(connection: Connection) -> ClaimsShown | None:
+    """None before the contract has a root."""
+    columns = t.epochs.c
+    statement = select(columns.closed_at, columns.confirmed_in).where(columns.state == "confirmed")
+    first = connection.execute(statement.order_by(columns.epoch).limit(1)).one_or_none()
+    if first is None:
+        return None
+    last = connection.scalar(select(func.max(t.claim_logs.c.block)))
+    return ClaimsShown(instant(first.closed_at), first.confirmed_in, max(first.confirmed_in, last or 0))
+
+
+def claims_recorded(block: int, connection: Connection) -> set[tuple[str, int]]:
+    """Transaction and index of the logs from that block on, and of those that came without one."""
+    columns = t.claim_logs.c
+    where = (columns.block >= block) | columns.block.is_(None)
+    return {(row.transaction, row.log) for row in connection.execute(select(columns.transaction, columns.log).where(where))}
 
 
 def _escrows_due(connection: Connection) -> Iterable[DueEarning]:

@@ -284,8 +284,10 @@ def _earner(event: Earned | Claimed, record: Record, session: Session) -> None:
             session.put(t.earned, {**key, "units": amount.units})
             kind = "escrow" if escrow else source
             _add(session, t.earned_sums, {"payee": payee, "asset": asset, "source": kind}, {}, {"units": amount.units})
-        case Claimed(claimed=claimed):
+        case Claimed(claimed=claimed, transaction=transaction, log=log, block=block):
             row |= {"claimed": claimed, "claimed_at": record.time}
+            key = {"payee": payee, "asset": asset, "transaction": transaction, "log": log}
+            session.put(t.claim_logs, {**key, "block": block, "units": event.amount.units})
         case _:
             assert_never(event)
     session.put(t.claims, row)

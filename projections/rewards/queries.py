@@ -10,12 +10,16 @@ import orjson
 from sqlalchemy import Connection, select
 
 from contracts import instant
-from contracts.rewards import SPACE, TRANCHE_SECONDS, Bucket, GrantCreated, Payee, Recipient
-from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, table
+from contracts.rewards import SPACE, TRANCHE_SECONDS, Bucket, ChainHash, GrantCreated, Payee, Recipient
+from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, proves, table
 from domain.rewards.emission import line
 from domain.rewards.grants import releasable
 from projections import Row
 from projections.rewards import tables as t
+
+
+class OtherTable(Exception):
+    """What the views show as earned does not lead to the root: they are behind, or an asset's contract is another than then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +61,38 @@ class EpochState:
     lapsed: int
     factor: int | None
     root: str | None
+    block: int | None
+    """In which the contract got the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Of an epoch. `assets` are those that its table holds; `block` is None until the contract has it."""
+
+    epoch: int
+    root: ChainHash
+    assets: frozenset[str]
+    block: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimState:
-    """A payee in an asset. With `claim`, `proof` and `root` the contract pays what is cumulative there and not claimed yet."""
+    """A payee in an asset. With `claim` and `proof` the contract pays what is cumulative there and not claimed yet."""
 
     payee: str
     asset: str
     earned: int
     claimed: int
     claim: Claim | None
-    """The row under the last root."""
+    """The row under the newest root that the contract has."""
     proof: tuple[str, ...]
-    root: str | None
+    root: Root | None
+    waiting: int | None
+    """The epoch of a newer root, which the contract does not have yet."""
+
+    @property
+    def claimable(self) -> int:
+        return max(0, self.claim.cumulative - self.claimed) if self.claim else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +157,7 @@ def epoch_of(epoch: int, connection: Connection) -> EpochState | None:
     factor = None
     if row.owed is not None:
         factor = 1_000_000 if row.owed <= row.pool else row.pool * 1_000_000 // row.owed
-    return EpochState(row.epoch, row.state, row.pool, row.owed, paid, lapsed, factor, row.root)
+    return EpochState(row.epoch, row.state, row.pool, row.owed, paid, lapsed, factor, row.root, row.confirmed_in)
 
 
 def yield_of(position: str, connection: Connection) -> list[Row]:
@@ -157,25 +179,51 @@ def claimable(earned: Mapping[tuple[Payee, str], int], tokens: Mapping[str, Paye
     return {key: units for key, units in earned.items() if key[1] == SPACE or key[1] in tokens}
 
 
+def newest_root(connection: Connection, *, is_confirmed: bool) -> Root | None:
+    """The newest root of all, or of those that the contract has."""
+    states = ("confirmed",) if is_confirmed else ("published", "confirmed")
+    statement = select(t.epochs).where(t.epochs.c.state.in_(states)).order_by(t.epochs.c.epoch.desc()).limit(1)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        return None
+    return Root(row.epoch, ChainHash(row.root), frozenset(orjson.loads(row.totals)), row.confirmed_in)
+
+
+def earned_under(root: Root, connection: Connection) -> dict[tuple[Payee, str], int]:
+    """Of payee and asset what the root's table holds."""
+    return {key: units for key, units in earned_until(root.epoch, connection).items() if key[1] in root.assets}
+
+
 def claim_of(payee: str, tokens: Mapping[str, Payee], connection: Connection) -> list[ClaimState]:
-    """Each asset of the payee with its proof. `tokens` are the assets' contracts; SPACE needs none."""
-    statement = select(t.epochs).where(t.epochs.c.root.is_not(None)).order_by(t.epochs.c.epoch.desc()).limit(1)
-    last = connection.execute(statement).one_or_none()
-    tree, rows = None, {}
-    if last is not None:
-        published = tuple(table(claimable(earned_until(last.epoch, connection), tokens), tokens))
-        tree = tree_of(published) if published else None
-        rows = {(row.account, row.token): row for row in published}
+    """Each asset of the payee with its proof, which leads to the root. `tokens` are the assets' contracts; SPACE needs none.
+
+    Raises OtherTable.
+    """
+    root, last = newest_root(connection, is_confirmed=True), newest_root(connection, is_confirmed=False)
+    waiting = last.epoch if last is not None and last != root else None
+    rows = _rows_under(root, tokens, connection) if root is not None else ()
+    mine = {row.token: row for row in rows if row.account == payee}
     known = {SPACE: NATIVE_TOKEN, **tokens}
     found = connection.execute(select(t.claims).where(t.claims.c.payee == payee).order_by(t.claims.c.asset))
     states = []
     for row in found:
-        claim = rows.get((Payee(payee), known[row.asset])) if row.asset in known else None
-        proof = tuple("0x" + node.hex() for node in tree.proof(claim)) if tree and claim else ()
-        states.append(
-            ClaimState(payee, row.asset, row.cumulative, row.claimed, claim, proof, last.root if last is not None else None)
-        )
+        claim = mine.get(known[row.asset]) if row.asset in known else None
+        proof = _proof(claim, rows, root) if claim is not None and root is not None else ()
+        states.append(ClaimState(payee, row.asset, row.cumulative, row.claimed, claim, proof, root, waiting))
     return states
+
+
+def _rows_under(root: Root, tokens: Mapping[str, Payee], connection: Connection) -> tuple[Claim, ...]:
+    if unknown := root.assets - tokens.keys() - {SPACE}:
+        raise OtherTable(f"the contracts of {', '.join(sorted(unknown))} are not known here")
+    return tuple(table(earned_under(root, connection), tokens))
+
+
+def _proof(claim: Claim, rows: tuple[Claim, ...], root: Root) -> tuple[str, ...]:
+    proof = tree_of(rows).proof(claim)
+    if not proves(claim, proof, root.root):
+        raise OtherTable(f"the table of epoch {root.epoch} leads to {tree_of(rows).root}, not to {root.root}")
+    return tuple("0x" + node.hex() for node in proof)
 
 
 @lru_cache(maxsize=2)

@@ -253,6 +253,18 @@ claims = Table(
     Column("claimed_at", String(30)),
 )
 
+claim_logs = Table(
+    "rewards_claim_logs",
+    METADATA,
+    # What the contract told and was recorded: how far its logs are read.
+    Column("payee", String(42), primary_key=True),
+    Column("asset", String(30), primary_key=True),
+    Column("transaction", String(66), primary_key=True),
+    Column("log", Integer, primary_key=True, autoincrement=False),
+    Column("block", BigInteger, index=True, comment="null where a person recorded it"),
+    Column("units", MoneyColumn(), nullable=False),
+)
+
 models = Table(
     "rewards_models",
     METADATA,
@@ -272,5 +284,6 @@ lapsed = Table(
 
 TABLES = (
     fee_splits, fees_taken, fee_totals, fee_sums, model_totals, model_sums, emission, supply, buckets, allotments, burns,
-    grants, epochs, oracle_pots, oracle_shares, yields, paid_ever, earned, earned_sums, claims, models, lapsed,
+    grants, epochs, oracle_pots, oracle_shares, yields, paid_ever, earned, earned_sums, claims, claim_logs, models,
+    lapsed,
 )  # fmt: skip

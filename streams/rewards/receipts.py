@@ -1,12 +1,10 @@
-"""Fees and claims as they come: what another context or the chain says is one command here."""
+"""Fees as they come: what another context says was paid is divided here."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from contracts import Address, Amount, Event, Record
+from contracts import Amount, Event, Record
 from contracts.inference import ReceiptPaid
-from contracts.rewards import SPACE, ChainHash, Payee, RecordClaim, Reference, SplitFee, earner_stream, fee_stream, payee_of
-from domain.rewards.claims import NATIVE_TOKEN
+from contracts.rewards import Reference, SplitFee, fee_stream, payee_of
 from streams import Intent
 
 
@@ -27,24 +25,3 @@ def split_when_receipt_is_paid(event: Event, record: Record) -> Iterator[Intent]
             yield Intent(command, fee_stream("inference", payee, event.asset))
         case _:
             pass
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimLog:
-    """`Claimed(account, token, amount)` of the contract, in a final block, and where it stands there."""
-
-    account: Address
-    token: Address
-    amount: int
-    transaction: ChainHash
-    index: int
-
-
-def claim_on_the_chain(log: ClaimLog, tokens: Mapping[str, Payee]) -> Intent | None:
-    """What the contract paid is claimed; None of a token that is no asset of ours. Read again, it changes nothing."""
-    assets = {NATIVE_TOKEN: SPACE, **{token: asset for asset, token in tokens.items()}}
-    asset = assets.get(payee_of(log.token))
-    if asset is None:
-        return None
-    command = RecordClaim(amount=Amount.of(asset, log.amount), transaction=log.transaction, log=log.index)
-    return Intent(command, earner_stream(payee_of(log.account), asset))

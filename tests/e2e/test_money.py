@@ -161,8 +161,8 @@ def test_money_survives_kills_lost_answers_and_everything_twice(on_postgresql: D
 
 
 def test_the_whole_flow_goes_through_kills(on_sqlite: Deployment, seed: int) -> None:
-    """Stakes, a slash, nights of rewards, requests, deposits, coins, a payout, receipts: whatever `spaceos demo` does, and
-    one process of `spaceos up` after another is killed meanwhile. Each twice: the pause before another life doubles."""
+    """Stakes, a slash, nights of rewards, requests, deposits, coins, a payout, receipts, a claim: whatever `spaceos demo` does,
+    and one process of `spaceos up` after another is killed meanwhile. Each twice: the pause before another life doubles."""
     chance, kills = random.Random(seed), 0
     demo = on_sqlite.start("demo", "--limit", "100", "--providers", "20")
     names = sorted(until(on_sqlite.parts, "processes"))
@@ -181,3 +181,5 @@ def test_the_whole_flow_goes_through_kills(on_sqlite: Deployment, seed: int) -> 
     assert verdict["ok"], verdict
     assert books["ok"], books
     assert books["receipts split"] == books["receipts settled"] > 0
+    assert books["roots"] > 0
+    assert books["claims"] == 1

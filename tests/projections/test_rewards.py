@@ -135,7 +135,8 @@ def test_a_claim_comes_with_a_proof_that_the_contract_takes(views: Connection) -
     assert state.root is not None
     assert state.claim.token == NATIVE_TOKEN
     assert proves(state.claim, [bytes.fromhex(node[2:]) for node in state.proof], root_of_views())
-    assert state.root == root_of_views()
+    assert (state.root.root, state.root.epoch, state.root.block, state.waiting) == (root_of_views(), N, 7, None)
+    assert state.claimable == 201_737
     assert claim_of(f"0x{77:040x}", {}, views) == []
 
 

@@ -1,19 +1,16 @@
 """Money from a bank to coins and back, past a bank and a chain that fail, repeat and delay; then the books are judged."""
 
-import base64
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from adapters.bank.calling import Calls
 from adapters.bank.paper import Fault, Faults, PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
-from adapters.bank.ports import Call, NoAnswer
+from adapters.bank.ports import Call
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from commands.treasury import Treasury
@@ -28,15 +25,14 @@ from contracts.treasury import (
     stablecoin_stream,
     withdrawal_stream,
 )
-from ops.moneychecker import Judge
-from projections.ledger import balances, entries, trial_balance
+from projections.ledger import trial_balance
 from projections.treasury import breaks_open, deposit_of, slots_of, supply_of, withdrawal
-from streams import Errand, Outside, Task, TodoList
+from streams import Outside
 from streams import ledger as ledger_wiring
 from streams import outside as outside_wiring
 from streams import treasury as treasury_wiring
 from tests.domain.given import did
-from tests.streams.town import STORE, Town
+from tests.streams.town import STORE, Town, patiently
 
 MORNING = datetime(2026, 11, 25, 6, 5, tzinfo=UTC)
 WALLET = Address("0x" + "ab" * 20)
@@ -49,7 +45,7 @@ class MoneyTown(Town):
     """The treasury, with a bank and a chain behind it."""
 
     def __init__(self, path: Path, faults: Faults | None = None, operator: str = OPERATOR) -> None:
-        self.now, self.path = MORNING, path
+        self.now = MORNING
         kept = engine_for(f"sqlite:///{path}/calls.db")
         upgrade(kept, "views")
         self.bank = PaperBank(None, faults, lambda: self.now, "wire")
@@ -63,26 +59,6 @@ class MoneyTown(Town):
     def _reveal(self, _field: Sealed, stream: str, _command: str, _path: str) -> str:
         self.paid_to.append(stream)
         return "DE02120300000000202051"
-
-    def _due(self, todo: Any) -> list[Any]:
-        try:
-            return super()._due(todo)
-        except NoAnswer:
-            return []
-
-    def _list(self) -> bool:
-        todos = [wired for wired in self.wired if isinstance(wired, TodoList)]
-        return any([self._done(todo.name, task) for todo in todos for task in self._due(todo)])  # noqa: C419  all of them
-
-    def _done(self, name: str, task: Any) -> bool:
-        """Whether there was anything to send."""
-        try:
-            command = task.call() if isinstance(task, Errand) else task.command
-        except NoAnswer:
-            return False
-        if command is not None:
-            self._send(name, Task(command, task.subject, task.key, task.at, task.cause))
-        return command is not None
 
     def turn(self) -> None:
         """Everybody works, a block is mined, the bank books what was ordered."""
@@ -109,33 +85,6 @@ class MoneyTown(Town):
     def approve(self, name: str) -> None:
         for person in (FIRST, SECOND):
             self.ask(ReviewWithdrawal(verdict="approve", note=SEALED), withdrawal_stream(name), by=person)
-
-    def judge(self) -> list[Any]:
-        """What the outside checker says of all that happened."""
-        rows = [{"table": "events", "value": base64.b64encode(record.value).decode()} for _, record in self.log]
-        _written(self.path / "store.jsonl", rows)
-        with self.views() as connection:
-            shown = [
-                {"table": table.name, **row._mapping}
-                for table in (entries, balances)
-                for row in connection.execute(select(table))
-            ]
-        _written(self.path / "views.jsonl", shown)
-        return Judge(self.path).judge()
-
-
-def _written(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
-
-
-def patiently(ask: Callable[[], Any]) -> Any:
-    """A person who tries again."""
-    for _ in range(100):
-        try:
-            return ask()
-        except NoAnswer:
-            continue
-    raise AssertionError("it never answers")
 
 
 def begin(path: Path, faults: Faults | None = None) -> MoneyTown:
@@ -196,7 +145,7 @@ def test_money_comes_becomes_coins_is_burned_paid_and_reconciled(tmp_path: Path,
         assert (coin.supply.units, coin.reserves.units, coin.paused) == (600 * 10**18, 60_000, False)
         assert breaks_open(town.now, connection) == []
         assert [trial.difference for trial in trial_balance(connection)] == [0, 0]
-    assert town.judge() == []
+    assert town.judge(tmp_path) == []
     assert len([kind for kind in town.names() if kind in ("MintConfirmed", "Burned", "PayoutPaid")]) == 3
 
 
@@ -214,7 +163,7 @@ def test_a_payout_that_comes_back_is_issued_again_exactly(tmp_path: Path) -> Non
     assert town.chain.balance_of(USD, WALLET) == 1_000 * 10**18
     with town.views() as connection:
         assert breaks_open(town.now, connection) == []
-    assert town.judge() == []
+    assert town.judge(tmp_path) == []
 
 
 def test_money_whose_coins_cannot_be_made_goes_back_once(tmp_path: Path) -> None:
@@ -233,7 +182,7 @@ def test_money_whose_coins_cannot_be_made_goes_back_once(tmp_path: Path) -> None
     assert town.bank.balance("USD.bank").held.units == 0
     assert town.chain.balance_of(USD, WALLET) == 0
     assert town.names().count("MintFailed") == 2
-    assert town.judge() == []
+    assert town.judge(tmp_path) == []
 
 
 def test_a_credit_that_nobody_claims_backs_nothing_and_is_no_deficit(tmp_path: Path) -> None:
@@ -329,4 +278,4 @@ def test_lists_that_forget_everything_move_nothing_twice(tmp_path: Path) -> None
             town.approve(name)
 
     assert state_of(town, name) == "paid"
-    assert town.judge() == []
+    assert town.judge(tmp_path) == []

@@ -1,6 +1,6 @@
 """Rewards' to-do lists worked off against the real service and the real views, a turn at a time, until nothing is due."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from contracts.rewards import (
     YEAR_SECONDS,
     AllotGrant,
     ChainHash,
+    ConfirmRoot,
     CreateGrant,
     DeclareGenesis,
     GrantId,
@@ -36,21 +37,23 @@ from contracts.rewards import (
     TakeFee,
     Words,
     earner_stream,
+    epoch_stream,
     fee_stream,
     grant_stream,
     model_stream,
 )
 from contracts.treasury import AccountId, HoldId
 from domain import Refused
-from domain.rewards.claims import NATIVE_TOKEN, proves
+from domain.rewards.claims import proves
 from domain.rewards.epochs import begin_of
 from projections.rewards import buckets_at, claim_of, epoch_of, grants_at, rewards, supply_at
 from projections.rewards import tables as t
 from projections.rewards.due import waiting_epochs
+from projections.rewards.queries import ClaimState
 from streams import Desk as Looking
 from streams import Intent, Task
 from streams.rewards.day import Day
-from streams.rewards.receipts import ClaimLog, claim_on_the_chain, split_when_receipt_is_paid
+from streams.rewards.receipts import split_when_receipt_is_paid
 from streams.rewards.results import DayOfStake, Slots, of_oracle, of_wallet
 from streams.rewards.schedules import burn_what_was_set_aside, lapse_ownerless_shares, release_by_schedule
 from tests.commands.test_rewards import (
@@ -199,6 +202,17 @@ def lists(**day: Any) -> dict[str, Callable[[Looking], Any]]:
     }  # fmt: skip
 
 
+def claims(network: Network, payee: str, tokens: Mapping[str, Payee] | None = None) -> list[ClaimState]:
+    """What a payee may claim once the contract has every root."""
+    with reading(network.engine) as connection:
+        waiting = list(connection.scalars(select(t.epochs.c.epoch).where(t.epochs.c.state == "published")))
+    for epoch in waiting:
+        network.desk.ask(ConfirmRoot(transaction=ChainHash("0x" + 64 * "a"), block=epoch), epoch_stream(epoch))
+    network.show()
+    with reading(network.engine) as connection:
+        return claim_of(payee, tokens or {}, connection)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = engine_for(f"sqlite:///{tmp_path}/views.db")
@@ -247,12 +261,13 @@ def test_a_night_goes_from_the_opening_to_the_root(network: Network) -> None:
         day = epoch_of(N, connection)
         assert day is not None
         assert (day.state, day.paid, day.lapsed) == ("published", day.owed, 0)
-        for payee in (PAYEE, OWNER, ORACLE):
-            [state] = claim_of(payee, {}, connection)
-            assert state.claim is not None
-            assert state.claim.cumulative == state.earned
-            proof = [bytes.fromhex(node[2:]) for node in state.proof]
-            assert proves(state.claim, proof, ChainHash(str(state.root)))
+    for payee in (PAYEE, OWNER, ORACLE):
+        [state] = claims(network, payee)
+        assert state.claim is not None
+        assert state.root is not None
+        assert state.claim.cumulative == state.earned
+        proof = [bytes.fromhex(node[2:]) for node in state.proof]
+        assert proves(state.claim, proof, state.root.root)
 
 
 def test_after_each_night_all_that_was_received_is_payable_burned_kept_or_carried(network: Network) -> None:
@@ -372,14 +387,12 @@ def test_an_asset_without_a_contract_waits_for_one(network: Network) -> None:
     network.desk.ask(fee(1).model_copy(update={"price": Amount.of("USD.s", 100), "protocol_fee": 1}), dollars)
 
     network.night_of(N)
-    with reading(network.engine) as connection:
-        states = {state.asset: state for state in claim_of(PAYEE, {}, connection)}
+    states = {state.asset: state for state in claims(network, PAYEE)}
     assert (states["USD.s"].earned, states["USD.s"].claim) == (60, None)
 
     network.lists = lists(tokens={"USD.s": OWNER})
     network.night_of(N + 1)
-    with reading(network.engine) as connection:
-        states = {state.asset: state for state in claim_of(PAYEE, {"USD.s": OWNER}, connection)}
+    states = {state.asset: state for state in claims(network, PAYEE, {"USD.s": OWNER})}
     claim = states["USD.s"].claim
     assert claim is not None
     assert (claim.token, claim.cumulative) == (OWNER, 60)
@@ -520,8 +533,7 @@ def test_claims_between_nights_leave_what_was_not_claimed(network: Network) -> N
         network.desk.now = begin_of(epoch) + timedelta(hours=1)
         network.desk.ask(fee(epoch, epoch=epoch), FEES)
         network.night_of(epoch)
-        with reading(network.engine) as connection:
-            [state] = claim_of(PAYEE, {}, connection)
+        [state] = claims(network, PAYEE)
         assert state.claim is not None
         amount = Amount.of("SPACE", state.claim.cumulative - state.claimed)
         log = RecordClaim(amount=amount, transaction=ChainHash(f"0x{epoch:064x}"), log=1)
@@ -590,23 +602,6 @@ def test_a_receipt_that_is_settled_and_not_paid_is_not_split() -> None:
     )  # fmt: skip
 
     assert list(split_when_receipt_is_paid(bill, Named())) == []  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("token", "asset"), [(NATIVE_TOKEN, "SPACE"), (Address("0x" + "Ee" * 20), "USD.s")])
-def test_a_log_of_the_contract_becomes_a_claim_of_its_asset(token: str, asset: str) -> None:
-    log = ClaimLog(Address("0x" + "aB" * 20), Address(token), 60, ChainHash("0x" + 64 * "c"), 3)
-
-    intent = claim_on_the_chain(log, {"USD.s": Payee("0x" + "ee" * 20)})
-
-    assert intent is not None
-    assert intent.subject == earner_stream("0x" + "ab" * 20, asset)
-    assert intent.command == RecordClaim(amount=Amount.of(asset, 60), transaction=ChainHash("0x" + 64 * "c"), log=3)
-
-
-def test_a_log_of_a_token_that_is_no_asset_of_ours_is_passed_over() -> None:
-    log = ClaimLog(Address("0x" + "aB" * 20), Address("0x" + "12" * 20), 60, ChainHash("0x" + 64 * "c"), 3)
-
-    assert claim_on_the_chain(log, {}) is None
 
 
 def test_a_receipt_without_an_owner_names_none_and_other_events_split_nothing() -> None:

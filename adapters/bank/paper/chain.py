@@ -1,29 +1,24 @@
 """A chain without miners: transactions wait in a pool until somebody mines, each sender's in the order of nonces."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import assert_never
 
+from adapters.bank.paper import rewards, tokens
 from adapters.bank.paper.faults import Fault, Faults, nothing
 from adapters.bank.paper.kept import Kept, State
-from adapters.bank.ports import Call, Log, Logs, NonceTaken, Receipt, Underpriced
-
-_Kind = Literal["minted", "burn_requested", "burned", "released", "transferred"]
+from adapters.bank.paper.tokens import Reverted, Told
+from adapters.bank.ports import Call, ClaimRewards, Log, Logs, NonceTaken, Receipt, SetRoot, Transaction, Underpriced
+from contracts.rewards import Payee
 
 OPERATOR = "0x" + "0f" * 20
-"""Who may mint, burn and release, unless another is named."""
-
-
-class _Reverted(Exception):
-    """The contract says no; the nonce is used all the same."""
+"""Who may mint, burn, release and set roots, unless another is named."""
 
 
 def _empty() -> State:
-    return nothing() | {
-        "blocks": [], "pool": [], "mined": {}, "receipts": {}, "logs": [], "balances": {}, "escrow": {}, "used": [],
-        "supply": {},
-    }  # fmt: skip
+    return nothing() | {"blocks": [], "pool": [], "mined": {}, "receipts": {}, "logs": []} | tokens.empty() | rewards.empty()
 
 
 class PaperChain:
@@ -36,10 +31,18 @@ class PaperChain:
 
     # What it is asked
 
+    @property
+    def tokens(self) -> Mapping[str, Payee]:
+        return tokens.CONTRACTS
+
+    @property
+    def rewards(self) -> Payee:
+        return rewards.CONTRACT
+
     def next_nonce(self, sender: str) -> int:
         return self._faults.asked(self._kept, lambda state: _next_nonce(state, sender))
 
-    def send(self, call: Call) -> str:
+    def send(self, call: Transaction) -> str:
         return self._faults.asked(self._kept, lambda state: _send(state, call))
 
     def holder_of(self, sender: str, nonce: int) -> str | None:
@@ -100,64 +103,51 @@ class PaperChain:
             state["blocks"].append(dict(state["supply"]))
             return block
 
+    def arrive(self, asset: str, account: str, units: int) -> None:
+        """Somebody brings `SPACE.evm` over from the native chain, where it stays locked."""
+        with self._kept.opened() as state:
+            tokens.give(state, asset, account, units)
+            tokens.supply(state, asset, units)
+
     def balance_of(self, asset: str, account: str) -> int:
         """What the token's contract would say now."""
         with self._kept.opened() as state:
-            return _balance(state, asset, account)
+            return tokens.balance(state, asset, account)
 
     # Inside
 
-    def _execute(self, state: State, call: Call, block: int) -> None:
+    def _execute(self, state: State, call: Transaction, block: int) -> None:
         transaction = hash_of(call)
         _mined(state, call.sender).append(transaction)
         try:
-            kind, source, target, units = self._effect(state, call)
-        except _Reverted as reverted:
+            told = self._effect(state, call)
+        except Reverted as reverted:
             state["receipts"][transaction] = asdict(Receipt(transaction, block, False, str(reverted)))
             return
         state["receipts"][transaction] = asdict(Receipt(transaction, block, True))
         index = sum(log["block"] == block for log in state["logs"])
-        log = Log(kind, call.asset, units, source, target, call.reference, transaction, block, index)
-        state["logs"].append(asdict(log) | {"units": str(units)})
+        log = Log(*told, transaction, block, index)
+        state["logs"].append(asdict(log) | {"units": str(log.units)})
 
-    def _effect(self, state: State, call: Call) -> tuple[_Kind, str, str, int]:
-        """The log's kind, from whom, to whom and how much. What reverts is checked before anything is changed."""
-        if call.kind in ("mint", "burn", "release") and call.sender != self._operator:
-            raise _Reverted("the sender is not the operator")
-        if call.kind not in ("burn", "release") and call.units <= 0:
-            raise _Reverted("nothing moves")
-        match call.kind:
-            case "mint":
-                _use(state, f"mint:{call.reference}")
-                _give(state, call.asset, call.target, call.units)
-                _supply(state, call.asset, call.units)
-                return "minted", "", call.target, call.units
-            case "request_burn":
-                _is_free(state, f"burn:{call.reference}")
-                _take(state, call.asset, call.sender, call.units)
-                _use(state, f"burn:{call.reference}")
-                state["escrow"][call.reference] = [call.asset, call.sender, str(call.units)]
-                return "burn_requested", call.sender, "", call.units
-            case "burn":
-                holder, units = _from_escrow(state, call)
-                _supply(state, call.asset, -units)
-                return "burned", holder, "", units
-            case "release":
-                holder, units = _from_escrow(state, call)
-                _give(state, call.asset, holder, units)
-                return "released", "", holder, units
-            case "transfer":
-                _take(state, call.asset, call.sender, call.units)
-                _give(state, call.asset, call.target, call.units)
-                return "transferred", call.sender, call.target, call.units
+    def _effect(self, state: State, call: Transaction) -> Told:
+        """What reverts is checked before anything is changed."""
+        match call:
+            case Call():
+                return tokens.execute(state, call, self._operator)
+            case SetRoot():
+                return rewards.set_root(state, call, self._operator)
+            case ClaimRewards():
+                return rewards.claim(state, call)
+            case _:
+                assert_never(call)
 
 
-def hash_of(call: Call) -> str:
+def hash_of(call: Transaction) -> str:
     """Known before it is sent, as that of any signed transaction is."""
-    return "0x" + hashlib.sha256("\0".join(map(str, asdict(call).values())).encode()).hexdigest()
+    return "0x" + hashlib.sha256("\0".join(map(str, _fields(call).values())).encode()).hexdigest()
 
 
-def _send(state: State, call: Call) -> str:
+def _send(state: State, call: Transaction) -> str:
     transaction = hash_of(call)
     mined = _mined(state, call.sender)
     if call.nonce < len(mined):
@@ -198,47 +188,22 @@ def _mined(state: State, sender: str) -> list[str]:
     return found
 
 
-def _written(call: Call) -> State:
-    # JSON's readers differ on integers beyond 2^53, and a coin has 18 decimals.
-    return asdict(call) | {"units": str(call.units)}
+def _fields(call: Transaction) -> State:
+    return {"kind": call.kind, **asdict(call)}
 
 
-def _call(written: State) -> Call:
-    fields: State = {**written, "units": int(written["units"])}
-    return Call(**fields)
+def _written(call: Transaction) -> State:
+    # JSON's readers differ on integers beyond 2^53, and a coin has 18 decimals; it has no tuples.
+    fields = _fields(call)
+    large = {name: str(fields[name]) for name in ("units", "cumulative") if name in fields}
+    return fields | large | ({"proof": list(fields["proof"])} if "proof" in fields else {})
 
 
-def _is_free(state: State, name: str) -> None:
-    if name in state["used"]:
-        raise _Reverted("the reference was used")
-
-
-def _use(state: State, name: str) -> None:
-    _is_free(state, name)
-    state["used"].append(name)
-
-
-def _balance(state: State, asset: str, account: str) -> int:
-    return int(state["balances"].get(f"{asset} {account}", "0"))
-
-
-def _give(state: State, asset: str, account: str, units: int) -> None:
-    state["balances"][f"{asset} {account}"] = str(_balance(state, asset, account) + units)
-
-
-def _take(state: State, asset: str, account: str, units: int) -> None:
-    if _balance(state, asset, account) < units:
-        raise _Reverted("the sender has less than that")
-    _give(state, asset, account, -units)
-
-
-def _supply(state: State, asset: str, units: int) -> None:
-    state["supply"][asset] = str(int(state["supply"].get(asset, "0")) + units)
-
-
-def _from_escrow(state: State, call: Call) -> tuple[str, int]:
-    asset, holder, units = state["escrow"].get(call.reference, ("", "", "0"))
-    if asset != call.asset:
-        raise _Reverted("nothing is in escrow under the reference")
-    del state["escrow"][call.reference]
-    return holder, int(units)
+def _call(written: State) -> Transaction:
+    match written:
+        case {"kind": SetRoot.kind, **fields}:
+            return SetRoot(**fields)
+        case {"kind": ClaimRewards.kind, "cumulative": cumulative, "proof": proof, **fields}:
+            return ClaimRewards(**fields, cumulative=int(cumulative), proof=tuple(proof))
+        case _:
+            return Call(**{**written, "units": int(written["units"])})

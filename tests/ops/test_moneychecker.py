@@ -1,0 +1,75 @@
+"""The outside checker of money finds what it is there to find: claims that no root gives."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.moneychecker import Judge
+
+ALICE, BOB = "0x" + "a" * 40, "0x" + "b" * 40
+EPOCH = 20_417
+
+
+def earned(payee: str, units: int, cumulative: int, epoch: int = EPOCH, asset: str = "SPACE") -> dict[str, Any]:
+    data = {"amount": amount(units, asset), "source": "fee", "epoch": epoch, "cumulative": str(cumulative)}
+    return {"type": "rewards.Earned", "subject": f"rewards/earner/{payee}.{asset}", "data": data}
+
+
+def published(total: int, epoch: int = EPOCH) -> dict[str, Any]:
+    data = {"root": "0x" + "1" * 64, "totals": [amount(total)], "claims": 1, "table_digest": "2" * 64}
+    return {"type": "rewards.RootPublished", "subject": f"rewards/epoch/{epoch}", "data": data}
+
+
+def confirmed(epoch: int = EPOCH) -> dict[str, Any]:
+    return {"type": "rewards.RootConfirmed", "subject": f"rewards/epoch/{epoch}", "data": {"transaction": "0x", "block": 1}}
+
+
+def claimed(payee: str, units: int, log: int = 0) -> dict[str, Any]:
+    data = {"amount": amount(units), "transaction": "0x" + "3" * 64, "log": log, "block": 2, "claimed": str(units)}
+    return {"type": "rewards.Claimed", "subject": f"rewards/earner/{payee}.SPACE", "data": data}
+
+
+def amount(units: int, asset: str = "SPACE") -> dict[str, str]:
+    return {"asset": asset, "units": str(units)}
+
+
+def judged(folder: Path, *events: dict[str, Any]) -> list[str]:
+    """What is said of M8, in order."""
+    with (folder / "store.jsonl").open("w") as file:
+        for n, event in enumerate(events):
+            document = {**event, "time": f"2026-11-25T00:00:{n:02}Z", "shard": "rewards.events/0", "sequence": n}
+            value = base64.b64encode(json.dumps(document).encode()).decode()
+            file.write(json.dumps({"table": "events", "value": value}) + "\n")
+    return [problem.text for problem in Judge(folder).judge() if problem.invariant == "M8"]
+
+
+HISTORY = (earned(ALICE, 500, 500), earned(BOB, 70, 70), published(570), confirmed(), claimed(ALICE, 500))
+
+
+def test_claims_within_a_root_are_as_they_must_be(tmp_path: Path) -> None:
+    later = (earned(ALICE, 1, 501, EPOCH + 1), published(571, EPOCH + 1), claimed(ALICE, 1, log=1))
+
+    assert judged(tmp_path, *HISTORY, *later) == []
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ((*HISTORY, claimed(ALICE, 1, log=1)), "501 units claimed, 500 under a root, 500 earned"),
+        ((earned(ALICE, 5, 5), claimed(ALICE, 5)), "5 units claimed, 0 under a root, 5 earned"),
+        (
+            (*HISTORY, earned(ALICE, 9, 509, EPOCH + 1), claimed(ALICE, 9, log=1)),
+            "509 units claimed, 500 under a root, 509 earned",
+        ),
+        ((*HISTORY[:2], published(571)), "the root's totals are {'SPACE': 571}, what was earned is {'SPACE': 570}"),
+        ((earned(ALICE, 5, 6),), "5 units were earned, the event says 6"),
+        ((*HISTORY, earned(BOB, 1, 71)), f"was earned under epoch {EPOCH}, whose root was out"),
+        ((confirmed(),), "its root was never published"),
+        ((*HISTORY[:4], claimed(ALICE, 100), claimed(ALICE, 100)), f"the log 0 of 0x{'3' * 64} was recorded before"),
+    ],
+)
+def test_whatever_no_root_gives_is_found(tmp_path: Path, events: tuple[dict[str, Any], ...], text: str) -> None:
+    assert judged(tmp_path, *events) == [text]
