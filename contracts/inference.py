@@ -130,7 +130,7 @@ class Funds(Value):
     amount: Money
 
 
-class OpenRequest(Command, role="inference.router", stream="inference/request"):
+class OpenRequest(Command, role="inference.router", stream="inference/request", halted_by="inference"):
     """A request for tokens, with the decision that the router took for it."""
 
     key: Label

@@ -291,7 +291,7 @@ class MintEpoch(Command, role="rewards.process", stream="rewards/emission"):
     until: Timestamp
 
 
-class AllotGrant(Command, role="rewards.governor", stream="rewards/emission"):
+class AllotGrant(Command, role="rewards.governor", stream="rewards/emission", halted_by="rewards"):
     """Set part of a bucket aside for a grant."""
 
     grant: GrantId
@@ -384,7 +384,7 @@ class SupplyBurned(Event):
 # Grants
 
 
-class CreateGrant(Command, role="rewards.governor", stream="rewards/grant"):
+class CreateGrant(Command, role="rewards.governor", stream="rewards/grant", halted_by="rewards"):
     """Promise part of a bucket to somebody, by a schedule (white paper 9.3).
 
     `linear` releases a tranche every 2,628,000 s of `duration_seconds`, none before `cliff_seconds`; `cliff` all at once
@@ -409,7 +409,7 @@ class ReachMilestone(Command, role="rewards.registrar", stream="rewards/grant"):
     evidence: Digest
 
 
-class Release(Command, role="rewards.process", stream="rewards/grant"):
+class Release(Command, role="rewards.process", stream="rewards/grant", halted_by="rewards"):
     """Release what the schedule gives by now."""
 
 
@@ -458,7 +458,7 @@ class GrantRevoked(Event):
 # Epochs
 
 
-class OpenEpoch(Command, role="rewards.process", stream="rewards/epoch"):
+class OpenEpoch(Command, role="rewards.process", stream="rewards/epoch", halted_by="rewards"):
     """A day begins."""
 
     start: Timestamp

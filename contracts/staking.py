@@ -158,7 +158,7 @@ Bases = Annotated[tuple[Base, ...], Field(min_length=1, max_length=4)]
 Panel = Annotated[tuple[SubjectName, ...], Field(max_length=PANEL_SIZE)]
 
 
-class Stake(Command, role="staking.process", stream="staking/collateral"):
+class Stake(Command, role="staking.process", stream="staking/collateral", halted_by="staking"):
     """Put at risk what an account holds for it. The holder asks for it by the hold's purpose, `stake:<stream>`."""
 
     amount: PositiveSpace
@@ -213,7 +213,7 @@ class Tombstone(Command, role="staking.process", stream="staking/collateral"):
     key: Did
 
 
-class RegisterDevice(Command, role="staking.holder", stream="staking/collateral/bond"):
+class RegisterDevice(Command, role="staking.holder", stream="staking/collateral/bond", halted_by="staking"):
     """Ask that the bond's device may serve."""
 
     device_key: Did

@@ -216,7 +216,7 @@ class WriteDownBacking(Command, role="treasury.process", stream="treasury/stable
     cause: Written = "chargeback"
 
 
-class Mint(Command, role="treasury.minter", stream="treasury/stablecoin"):
+class Mint(Command, role="treasury.minter", stream="treasury/stablecoin", halted_by="minting"):
     """Issue coins against money that has arrived."""
 
     amount: Some
@@ -322,7 +322,7 @@ class CloseDispute(Command, role="treasury.cashier", stream="treasury/deposit"):
 # Withdrawal
 
 
-class RequestWithdrawal(Command, role="treasury.holder", stream="treasury/withdrawal"):
+class RequestWithdrawal(Command, role="treasury.holder", stream="treasury/withdrawal", halted_by="withdrawals"):
     """Ask for money against coins."""
 
     amount: Some
