@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from contracts._language import Command, Event, Message, Value
 from contracts._values import AtomicText, Count, StreamName, Timestamp
@@ -40,6 +40,8 @@ class PartName(AtomicText):
 ParameterValue = Count | Annotated[Mapping[PartName, Count], Field(min_length=1, max_length=16)]
 """A number, or the parameter's numbers by their names; the unit is the parameter's."""
 ParameterVersion = Annotated[Count, Field(ge=1)]
+PolicyVersion = Annotated[Count, Field(ge=2)] | None
+"""In a decision's event: by which of its context's policies it was made; None where nothing had been adopted."""
 
 
 class AdoptParameter(Command, everywhere=True, role="process", stream="policy"):
@@ -88,9 +90,14 @@ PolicyEvent = ParameterAdopted | Halted | Lifted
 
 
 class Parameters(Value):
-    """A context's parameters: a field for each, whose default is the white paper's and whose bounds are its type's."""
+    """A context's parameters: a field for each, whose default is the white paper's and whose bounds are its type's.
 
-    policy_version: Annotated[Count, Field(ge=2)] | None = None
+    The docstring of a field says its unit. What no decision reads is no field.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    policy_version: PolicyVersion = None
     """By which of the context's policies these are; None as long as nothing was adopted. It is no parameter."""
 
     @classmethod

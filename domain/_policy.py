@@ -1,6 +1,6 @@
 """What a context was told to decide by, and what it was told to stop. One stream a context, the same rules in each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -159,7 +159,7 @@ class Policy(Aggregate[PolicyEvent]):
     def _until(self, kind: type[P], count: int) -> P:
         found = self._in_force.get(count)
         if not isinstance(found, kind):
-            found = self._in_force[count] = in_force(kind, {}) if not count else self._next(kind, count)
+            found = self._in_force[count] = kind() if not count else self._next(kind, count)
         return found
 
     def _next(self, kind: type[P], count: int) -> P:
@@ -169,14 +169,6 @@ class Policy(Aggregate[PolicyEvent]):
     def _require_name(self) -> None:
         if self.stream != policy_stream(self.context):
             raise NotThePolicy(field="subject")
-
-
-def in_force(kind: type[P], adopted: Mapping[int, tuple[str, ParameterValue]]) -> P:
-    """Parameters by what was adopted, each under its policy's version."""
-    found = kind()
-    for version, (name, value) in sorted(adopted.items()):
-        found = found.adopted(name, value, version)
-    return found
 
 
 @cache

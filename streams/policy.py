@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from projections.policy import policies
+from projections._policy import policies
 from streams import Stream, World
 
 

@@ -267,7 +267,7 @@ async def recomputed_from(source: "Source", opened: "CaseOpened") -> "Recomputed
     if opened.offence != "downtime":
         raise Failure("a bad proof is not computed but verified", "--json prints the signed records that prove it")
     try:
-        staked = await _records(source, "staking", ("staking/collateral/",))
+        staked = await _records(source, "staking", ("staking/collateral/", "staking/policy/"))
         key = device_key_of(opened, staked)
         wanted = (f"liveness/fleet/{fleet_of(key)}", f"liveness/device/{key}", "liveness/epoch/")
         return recompute(opened, await _records(source, "liveness", wanted), staked)

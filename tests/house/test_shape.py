@@ -104,7 +104,7 @@ def test_every_context_answers_in_its_own_name(context: str, shared: type[Comman
 def test_what_every_context_says_is_decided_and_shown_in_one_place() -> None:
     [decide] = functions(tree(ROOT / "commands" / "__init__.py"), "_decide_policy")
     [decided] = [node for node in decide.body if isinstance(node, ast.Match)]
-    [project] = functions(tree(ROOT / "projections" / "policy.py"), "project")
+    [project] = functions(tree(ROOT / "projections" / "_policy.py"), "project")
     [shown] = [node for node in project.body if isinstance(node, ast.Match)]
 
     assert matched(decided) == {cls.__name__ for cls in get_args(PolicyCommand)}

@@ -3,10 +3,10 @@
 No context is named here: what all of them say alike is shown alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar, assert_never, get_args
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar, assert_never, get_args
 
 import orjson
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, select
@@ -25,7 +25,6 @@ from contracts import (
     parameters_class,
     rfc3339,
 )
-from domain._policy import in_force
 from projections import METADATA, Projection, Session
 
 P = TypeVar("P", bound=Parameters)
@@ -81,13 +80,32 @@ def project(event: PolicyEvent, record: Record, session: Session) -> None:
             assert_never(event)
 
 
-def parameters(kind: type[P], connection: Connection, at: datetime | None = None) -> P:
-    """What the context decides by, or decided by then, as far as the view has come."""
+@dataclass(frozen=True, slots=True)
+class InForce(Generic[P]):
+    """A context's parameters from a moment on, until others follow."""
+
+    since: datetime
+    parameters: P
+
+
+def policies_of(kind: type[P], connection: Connection) -> list[InForce[P]]:
+    """All that a context decided by, as far as the view has come: the white paper's first, what is in force last."""
     statement = select(adoptions).where(adoptions.c.context == kind.__module__.rpartition(".")[2])
-    if at is not None:
-        statement = statement.where(adoptions.c.at <= rfc3339(at))
-    found = {row.policy_version: (row.name, orjson.loads(row.value)) for row in connection.execute(statement)}
-    return in_force(kind, found)
+    found = [InForce(datetime.min.replace(tzinfo=UTC), kind())]
+    for row in connection.execute(statement.order_by(adoptions.c.policy_version)):
+        changed = found[-1].parameters.adopted(row.name, orjson.loads(row.value), row.policy_version)
+        found.append(InForce(instant(row.at), changed))
+    return found
+
+
+def parameters(kind: type[P], connection: Connection) -> P:
+    """What the context decides by."""
+    return policies_of(kind, connection)[-1].parameters
+
+
+def then(policies: Sequence[InForce[P]], moment: datetime) -> P:
+    """What was in force at that moment."""
+    return next(found.parameters for found in reversed(policies) if found.since <= moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +139,12 @@ def _of(context: str, rows: Mapping[tuple[str, str], Any]) -> Iterator[Shown]:
             context, name, value, defaults[name], kind.bounds(name),
             row and row.version, row and row.at, row and row.actor,
         )  # fmt: skip
+
+
+def is_halted(context: str, scope: str, now: datetime, connection: Connection) -> bool:
+    """Whether the pause, or that of everything, stops there what is new."""
+    statement = select(halts.c.scope).where(halts.c.context == context, halts.c.scope.in_((scope, "all")))
+    return connection.execute(statement.where(halts.c.until > rfc3339(now))).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
