@@ -176,9 +176,6 @@ class RewardsParameters(Parameters):
             if any(abs(now - then) > SPLIT_STEP_POINTS for now, then in zip(shares(split), shares(was), strict=True)):
                 raise ValueError(f"a share moves by at most {SPLIT_STEP_POINTS} points at a time")
 
-    def split_of(self, kind: FeeKind) -> Split:
-        return self.split_percent if kind == "inference" else self.storage_split_percent
-
 
 def shares(split: Split) -> tuple[int, int, int, int]:
     return split.provider, split.model, split.oracles, split.treasury

@@ -10,11 +10,13 @@ from contracts import Amount
 from contracts.rewards import (
     REWARDS,
     SPACE,
+    FeeKind,
     FeeSplit,
     FeeTaken,
     Left,
     Payee,
     RewardsParameters,
+    Split,
     SplitFee,
     TakeFee,
     fee_stream,
@@ -60,6 +62,10 @@ def protocol_fee(price: int, basis_points: int = REWARDS.protocol_fee_bp) -> int
 def fee_inside(bundle: int, basis_points: int = REWARDS.protocol_fee_bp) -> int:
     """The protocol fee that a bundle's price contains: 1.00 of 100.00, for what is left buys 99.00 and its fee."""
     return bundle - bundle * 10_000 // (10_000 + basis_points)
+
+
+def split_of(kind: FeeKind, terms: RewardsParameters) -> Split:
+    return terms.split_percent if kind == "inference" else terms.storage_split_percent
 
 
 @dataclass(slots=True)
@@ -143,7 +149,7 @@ class FeeStream(Aggregate[FeeEvent]):
             raise EpochNotOpen(field="epoch")
 
     def _divided(self, command: SplitFee, terms: RewardsParameters, owner: Payee | None) -> FeeSplit:
-        price, asset, left, split = command.price.units, command.price.asset, self.left, terms.split_of(command.kind)
+        price, asset, left, split = command.price.units, command.price.asset, self.left, split_of(command.kind, terms)
         provider, r_provider = divmod(left.provider + price * split.provider, 100)
         model, r_model = divmod(left.model + price * split.model, 100)
         oracles, r_oracles = divmod(left.oracles + price * split.oracles, 100)

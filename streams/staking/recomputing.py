@@ -85,9 +85,9 @@ def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recompute
     terms = terms_at(starts(case.epoch), [event for event, _ in stakes])
     units = slash_of(base, terms.downtime_slash_percent)
     amounts = (Share(kind="bond", subject=case.subject, units=units),) if units else ()
+    breached = is_breach(uptime.missed, uptime.expected, terms.downtime_threshold_percent)
     return Recomputed(
-        key, evidence, uptime, is_breach(uptime.missed, uptime.expected, terms.downtime_threshold_percent), seed, panel, signatures_needed(len(panel)), base,
-        terms, amounts,
+        key, evidence, uptime, breached, seed, panel, signatures_needed(len(panel)), base, terms, amounts
     )  # fmt: skip
 
 
