@@ -8,9 +8,9 @@ import importlib
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts._language import Command, Event, Message, Value
 from contracts._values import AtomicText, Count, StreamName, Timestamp
@@ -30,13 +30,8 @@ class ParameterName(AtomicText):
     max_length = 60
 
 
-class PartName(AtomicText):
-    """One of a parameter's numbers where it has several, `provider`."""
-
-    pattern = r"^[a-z][a-z0-9_]*$"
-    max_length = 40
-
-
+PartName = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""One of a parameter's numbers where it has several, `provider`."""
 ParameterValue = Count | Annotated[Mapping[PartName, Count], Field(min_length=1, max_length=16)]
 """A number, or the parameter's numbers by their names; the unit is the parameter's."""
 ParameterVersion = Annotated[Count, Field(ge=1)]
@@ -121,16 +116,13 @@ class Parameters(Value):
     def adopted(self, name: str, value: ParameterValue, policy_version: int) -> Self:
         """As it was decided: bounds of today say nothing about what was within those of then."""
         kind = self.__class__.model_fields[name].annotation
-        read = kind.model_construct(**value) if isinstance(value, Mapping) and _is_model(kind) else value
-        return self.model_copy(update={name: read, "policy_version": policy_version})
+        if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            return self.model_copy(update={name: kind.model_construct(**value), "policy_version": policy_version})
+        return self.model_copy(update={name: value, "policy_version": policy_version})
 
     def require_step(self, before: Self) -> None:
         """That it may follow what was in force before. Raises ValueError."""
         del before
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def policy_stream(context: str) -> StreamName:

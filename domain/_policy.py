@@ -99,9 +99,9 @@ class Policy(Aggregate[PolicyEvent]):
         """What they were made by then."""
         return self._until(kind, sum(adopted.at <= moment for adopted in self.adopted))
 
-    def ever(self, name: str) -> list[ParameterValue]:
-        """What was ever adopted for a parameter, in order."""
-        return [adopted.value for adopted in self.adopted if adopted.name == name]
+    def ever(self, name: str) -> list[int]:
+        """What was ever adopted for a parameter that is one number, in order."""
+        return [adopted.value for adopted in self.adopted if adopted.name == name and isinstance(adopted.value, int)]
 
     def adopt(self, command: AdoptParameter, now: datetime) -> None:
         """Raises NotThePolicy, NotMutable, OlderVersion, OutOfBounds."""
