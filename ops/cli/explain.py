@@ -244,6 +244,7 @@ def _recomputed_document(again: "Recomputed | None") -> dict[str, Any] | None:
     return {
         "device_key": again.device_key, "evidence": again.evidence, "uptime": again.uptime.model_dump(mode="json"),
         "is_breach": again.is_breach, "seed": again.seed, "panel": list(again.panel), "needed": again.needed,
+        "percent": again.terms.downtime_slash_percent, "threshold_percent": again.terms.downtime_threshold_percent,
         "base": str(again.base), "amounts": [share.model_dump(mode="json") for share in again.amounts],
     }  # fmt: skip
 

@@ -25,7 +25,7 @@ from contracts.staking import (
 from domain._policy import Policy
 from domain.liveness import recomputed
 from domain.staking.arithmetic import drawn, epoch_at, is_breach, signatures_needed, slash_of, starts
-from domain.staking.cases import tally
+from domain.staking.cases import tally, threshold_of
 from domain.staking.collateral import Collateral
 from domain.staking.uptime import uptime_of
 
@@ -60,6 +60,7 @@ class Recomputed:
             "evidence": (said.evidence, self.evidence), "uptime": (said.uptime, self.uptime), "seed": (said.seed, self.seed),
             "panel": (said.panel, self.panel), "signatures needed": (said.needed, self.needed),
             "percent": (said.percent, self.terms.downtime_slash_percent),
+            "threshold": (threshold_of(said), self.terms.downtime_threshold_percent),
             "policy": (said.policy_version, self.terms.policy_version or 1),
             "base": (base, [("bond", said.subject, self.base)]), "breach": (True, self.is_breach),
         }  # fmt: skip
