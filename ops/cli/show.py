@@ -168,8 +168,10 @@ def parameters(
         answer({"parameters": [asdict(each) for each in found], "halts": stopped})
         return
     rows = [
-        (f"{p.context}.{p.name}", _numbers(p.value), _numbers(p.default), _bounds(p.bounds), p.version, p.since, p.actor)
+        (f"{p.context}.{p.name}{part and '.' + part}", value, default, f"{p.bounds[part][0]}–{p.bounds[part][1]}", *adopted)
         for p in found
+        for part, value, default in _numbers(p.value, p.default)
+        for adopted in [(p.version, p.since, p.actor)]
     ]
     table("Parameters", ("parameter", "value", "default", "bounds", "version", "since", "adopted by"), rows)
     if halts:
@@ -177,12 +179,11 @@ def parameters(
         table("Halts", ("context", "scope", "until", "since", "halted by"), stopped_rows)
 
 
-def _numbers(value: Any) -> str:
-    return ", ".join(f"{name} {number}" for name, number in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _bounds(bounds: Any) -> str:
-    return ", ".join(f"{name} {least}–{most}".strip() for name, (least, most) in bounds.items())
+def _numbers(value: Any, default: Any) -> list[tuple[str, int, int]]:
+    """A line for each number of a parameter: its name, what it is and what it was by the white paper."""
+    if isinstance(value, dict):
+        return [(part, value[part], number) for part, number in default.items()]
+    return [("", value, default)]
 
 
 def register(app: typer.Typer) -> None:
