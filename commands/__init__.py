@@ -11,9 +11,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar, assert_never
+from typing import Any, ClassVar, Protocol, TypeVar, assert_never, cast
 
-from contracts import AdoptParameter, Command, CommandRecord, Event, Halt, Lift, PolicyCommand, contexts, policy_stream
+from contracts import (
+    AdoptParameter,
+    Command,
+    CommandRecord,
+    Event,
+    Halt,
+    Lift,
+    PolicyCommand,
+    contexts,
+    is_policy,
+    policy_stream,
+)
 from domain import Aggregate, StreamAdvanced
 from domain._policy import Policy
 
@@ -129,8 +140,8 @@ class Service:
     def decide(self, command: Command, asked: Asked) -> Aggregate[Any] | None:
         """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused."""
         self.asked, self.addressed = asked, None
-        if isinstance(command, PolicyCommand):
-            self._decide_policy(command)
+        if is_policy(type(command)):
+            self._decide_policy(cast("PolicyCommand", command))
         else:
             # Only what begins something can be halted: the rest is spared the look.
             if command.wire.halted_by:

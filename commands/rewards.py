@@ -49,9 +49,10 @@ class Rewards(Service):
         match command:
             case SplitFee(model=model):
                 owner = self.read(Model, model_stream(model)).owner if model else None
+                policy = self.policy
                 # A bill that was made before the fee changed is divided as it was paid.
-                billed_at = [REWARDS.protocol_fee_bp, *self.policy.ever("protocol_fee_bp")]
-                self.load(FeeStream).split(command, now, owner, self._terms, billed_at)
+                billed_at = (REWARDS.protocol_fee_bp, *policy.ever("protocol_fee_bp"))
+                self.load(FeeStream).split(command, now, owner, policy.parameters(RewardsParameters), billed_at)
             case TakeFee():
                 self.load(FeeStream).take(command, now, self._terms)
             case DeclareGenesis():

@@ -137,6 +137,7 @@ def parameters_class(context: str) -> type[Parameters]:
     return found
 
 
+@cache
 def is_policy(message: type[Message]) -> bool:
-    """Whether every context says it."""
+    """Whether every context says it. Asked of every command and event, and a class is asked for faster than its kind."""
     return issubclass(message, PolicyCommand | PolicyEvent)

@@ -86,6 +86,7 @@ class Policy(Aggregate[PolicyEvent]):
         super().__post_init__()
         # No field: what follows from the state is no part of a snapshot.
         self._in_force: dict[int, Parameters] = {}
+        self._ever: dict[str, tuple[int, list[int]]] = {}
 
     @property
     def context(self) -> str:
@@ -101,7 +102,11 @@ class Policy(Aggregate[PolicyEvent]):
 
     def ever(self, name: str) -> list[int]:
         """What was ever adopted for a parameter that is one number, in order."""
-        return [adopted.value for adopted in self.adopted if adopted.name == name and isinstance(adopted.value, int)]
+        count, values = self._ever.get(name, (-1, []))
+        if count != len(self.adopted):
+            values = [adopted.value for adopted in self.adopted if adopted.name == name and isinstance(adopted.value, int)]
+            self._ever[name] = (len(self.adopted), values)
+        return values
 
     def adopt(self, command: AdoptParameter, now: datetime) -> None:
         """Raises NotThePolicy, NotMutable, OlderVersion, OutOfBounds."""
@@ -140,6 +145,8 @@ class Policy(Aggregate[PolicyEvent]):
 
     def require_running(self, command: type[Command], now: datetime) -> None:
         """That what the command begins may begin; at the end of a halt it may. Raises `<Scope>Halted`."""
+        if not self.halts:
+            return
         halted_by = command.wire.halted_by
         ends = [self.halts[scope] for scope in (halted_by, "all") if scope in self.halts] if halted_by else []
         if ends and now < max(ends):

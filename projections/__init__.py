@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqlalchemy import MetaData, Numeric, String, Table, TypeDecorator
 from sqlalchemy.engine import Dialect
 
-from contracts import Event, PolicyEvent, Record
+from contracts import Event, Record, is_policy
 
 METADATA = MetaData()
 """Every view's tables. Alembic creates them; a rebuild makes copies beside them."""
@@ -78,7 +78,7 @@ class Projection:
 
     def fold(self, event: Event, record: Record, session: Session) -> None:
         """Project what is the projection's to show."""
-        if isinstance(event, PolicyEvent) is self.shows_policy:
+        if is_policy(type(event)) is self.shows_policy:
             self.project(event, record, session)
 
     def primary_keys(self) -> Iterator[tuple[Table, tuple[str, ...]]]:
