@@ -141,7 +141,9 @@ def _said_by(context: str, shared: type[Message]) -> type[Message]:
     """The context's own class of what every context says; its role and its stream are the context's."""
     wire, named = shared.wire, {"__module__": f"contracts.{context}", "__doc__": shared.__doc__}
     keywords: dict[str, Any] = {"version": wire.version}
-    if issubclass(shared, Command):
+    if issubclass(shared, Event):
+        keywords["retention"] = wire.retention
+    else:
         keywords |= {"role": tuple(f"{context}.{role}" for role in wire.roles), "stream": f"{context}/{wire.stream}"}
     own: type[Message] = types.new_class(shared.__name__, (shared,), keywords, lambda body: body.update(named))
     return own

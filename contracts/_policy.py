@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -62,7 +62,7 @@ class Lift(Command, everywhere=True, role="process", stream="policy"):
     """Absent: every halt of the context."""
 
 
-class ParameterAdopted(Event, everywhere=True):
+class ParameterAdopted(Event, everywhere=True, retention="financial"):
     name: ParameterName
     value: ParameterValue
     version: ParameterVersion
@@ -71,12 +71,12 @@ class ParameterAdopted(Event, everywhere=True):
     at: Timestamp
 
 
-class Halted(Event, everywhere=True):
+class Halted(Event, everywhere=True, retention="financial"):
     scope: Scope
     until: Timestamp
 
 
-class Lifted(Event, everywhere=True):
+class Lifted(Event, everywhere=True, retention="financial"):
     scope: Scope | None = None
 
 
@@ -91,6 +91,8 @@ class Parameters(Value):
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+    steps: ClassVar[Mapping[str, int]] = {}
+    """Of parameters with several numbers: how far each may move at a time."""
 
     policy_version: PolicyVersion = None
     """By which of the context's policies these are; None as long as nothing was adopted. It is no parameter."""
@@ -117,12 +119,15 @@ class Parameters(Value):
         """As it was decided: bounds of today say nothing about what was within those of then."""
         kind = self.__class__.model_fields[name].annotation
         if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            return self.model_copy(update={name: kind.model_construct(**value), "policy_version": policy_version})
+            return self.model_copy(update={name: kind.model_construct(None, **value), "policy_version": policy_version})
         return self.model_copy(update={name: value, "policy_version": policy_version})
 
-    def require_step(self, before: Self) -> None:
+    def require_steps(self, before: "Parameters") -> None:
         """That it may follow what was in force before. Raises ValueError."""
-        del before
+        for name, most in self.steps.items():
+            was, now = getattr(before, name).model_dump(), getattr(self, name).model_dump()
+            if any(abs(now[part] - was[part]) > most for part in was):
+                raise ValueError(f"each number of {name} moves by at most {most} at a time")
 
 
 def policy_stream(context: str) -> StreamName:

@@ -5,7 +5,7 @@ them; a year has 31,536,000 seconds whatever the calendar says, and begins with 
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -139,12 +139,10 @@ class Split(Value):
     treasury: Percent
 
 
-SPLIT_STEP_POINTS = 10
-"""A share moves by so much at a time (white paper 12.3)."""
-
-
 class RewardsParameters(Parameters):
     """How what is paid is divided, and what stake yields."""
+
+    steps: ClassVar = {"split_percent": 10, "storage_split_percent": 10}
 
     split_percent: Split = Split(provider=60, model=20, oracles=10, treasury=10)
     """Per cent of a price of inference; together 100 (white paper 9.5)."""
@@ -167,14 +165,6 @@ class RewardsParameters(Parameters):
         if self.storage_split_percent.model:
             raise ValueError("storage has no model, whose share would be nobody's")
         return self
-
-    def require_step(self, before: Self) -> None:
-        for split, was in (
-            (self.split_percent, before.split_percent),
-            (self.storage_split_percent, before.storage_split_percent),
-        ):
-            if any(abs(now - then) > SPLIT_STEP_POINTS for now, then in zip(shares(split), shares(was), strict=True)):
-                raise ValueError(f"a share moves by at most {SPLIT_STEP_POINTS} points at a time")
 
 
 def shares(split: Split) -> tuple[int, int, int, int]:

@@ -191,9 +191,9 @@ def halted(scope: str) -> Callable[[str], Refused]:
     return type(f"{scope.capitalize()}Halted", (NewWorkHalted,), {"__doc__": NewWorkHalted.__doc__})
 
 
-def _require_bounds(before: P, command: AdoptParameter) -> None:
+def _require_bounds(before: Parameters, command: AdoptParameter) -> None:
     try:
-        before.with_value(command.name, command.value).require_step(before)
+        before.with_value(command.name, command.value).require_steps(before)
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, found['loc'])) or command.name}: {found['msg']}" for found in error.errors())
         raise OutOfBounds(said, "value") from None
