@@ -47,6 +47,7 @@ from contracts._policy import (
     PolicyEvent,
     Scope,
     is_policy,
+    is_policy_stream,
     parameters_class,
     policy_stream,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "event_id",
     "instant",
     "is_policy",
+    "is_policy_stream",
     "languages",
     "move",
     "moves_value",

@@ -134,6 +134,10 @@ def policy_stream(context: str) -> StreamName:
     return StreamName(f"{context}/policy/network")
 
 
+def is_policy_stream(stream: str) -> bool:
+    return stream.endswith("/policy/network")
+
+
 @cache
 def parameters_class(context: str) -> type[Parameters]:
     """What may be adopted there: `<Context>Parameters` of its module, or nothing."""

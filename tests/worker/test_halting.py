@@ -2,8 +2,10 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import pytest
+from sqlalchemy import text
 
 from adapters.sql.store import StreamMoved
 from commands import Grant
@@ -105,3 +107,40 @@ def test_a_halt_ends_by_itself(halting: World) -> None:
     # A machine that took a second to get there refused the halt as over, and nothing was stopped either.
     assert halting.refusal(stop) in (None, "AlreadyOver")
     assert halting.refusal(asking) is None
+
+
+def test_who_decides_by_a_policy_waits_for_no_other_shard(halting: World) -> None:
+    """The shard in which the policy lies is being written: only who appends to the policy itself is waited for."""
+    if halting.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer: everybody waits for everybody")
+    place = partition_of(POLICY, PARTITIONS)
+    key = next(key for key in map(someone, range(200, 300)) if partition_of(stream_of(key), PARTITIONS) != place)
+    ours, asking = halting.worker(1 - place), propose(key)
+    halting.publish(asking)
+
+    with halting.engine.begin() as busy:
+        busy.execute(
+            text("select 1 from shards where context = 'identity' and partition = :place for update"), {"place": place}
+        )
+        ours.work()
+
+    assert halting.refusal(asking) is None
+
+
+def test_a_halt_waits_for_who_decides_by_what_was_before(halting: World) -> None:
+    """And the other way round: what committed after it has seen it."""
+    if halting.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer: everybody waits for everybody")
+    theirs, stop = halting.worker(partition_of(POLICY, PARTITIONS)), halt()
+    halting.publish(stop)
+    stopped = Thread(target=theirs.work)
+
+    with halting.engine.begin() as deciding:
+        deciding.execute(text("select pg_advisory_xact_lock_shared(hashtextextended(:stream, 0))"), {"stream": POLICY})
+        stopped.start()
+        stopped.join(0.5)
+        waits = stopped.is_alive()
+    stopped.join()
+
+    assert waits
+    assert halting.refusal(stop) is None
