@@ -11,7 +11,7 @@ from pydantic import Field
 
 from contracts._language import Command, Event, Value
 from contracts._money import Amount
-from contracts._policy import Parameters
+from contracts._policy import Parameters, PolicyVersion
 from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import Cut
 from contracts.providers import ModelId, ModelKind, OfferId, Tier
@@ -286,6 +286,7 @@ class RequestOpened(Event):
     """SHA-256 of the signed `OpenRequest`, where there are funds: a receipt that takes money names it."""
     protocol_fee_bp: Annotated[Count, Field(le=300)] | None = None
     """At which it will be billed, whatever is adopted until then; absent, where it is the white paper's hundred."""
+    policy_version: PolicyVersion = None
 
 
 class RouteDecided(Event, retention="ai-log"):

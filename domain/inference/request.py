@@ -100,7 +100,7 @@ class Request(Aggregate[InferenceEvent]):
             key=command.key, block=command.block, kind=command.kind, model=command.model, stream=command.stream,
             prompt_tokens=command.prompt_tokens, max_tokens=command.max_tokens, n=command.n, request_hash=command.request_hash,
             funds=command.funds, opened=command_hash if command.funds else None,
-            protocol_fee_bp=terms.protocol_fee_bp if terms.policy_version else None,
+            protocol_fee_bp=terms.protocol_fee_bp if terms.policy_version else None, policy_version=terms.policy_version,
         )  # fmt: skip
         decided = RouteDecided(
             request=Uuid(self.id), model=command.model, strategy=command.strategy, constraints=command.constraints,
@@ -110,7 +110,8 @@ class Request(Aggregate[InferenceEvent]):
         )  # fmt: skip
         if self.opened is not None:
             # The same wish signed again has another hash, and may come after a change; receipts are for the first.
-            first = {"opened": self.opened.opened, "protocol_fee_bp": self.opened.protocol_fee_bp}
+            of_then = ("opened", "protocol_fee_bp", "policy_version")
+            first = {name: getattr(self.opened, name) for name in of_then}
             if (self.opened, self.decided) != (opened.model_copy(update=first), decided):
                 raise AlreadyOpened
             return

@@ -316,7 +316,7 @@ def test_a_request_is_billed_at_the_fee_of_its_opening() -> None:
     assert bill.protocol_fee == -(-bill.price // 100)
     more = FUNDS.model_copy(update={"amount": FUNDS.amount // 101 * 103})
     [first, _] = before.ask(opening(considered=CONSIDERED, funds=more))
-    assert first.protocol_fee_bp == 300
+    assert (first.protocol_fee_bp, first.policy_version) == (300, 2)
 
 
 # Halts
