@@ -1,6 +1,7 @@
 """What each context can be asked to do: load, ask, append.
 
-A module here is a context: one Service. What they share is this file. A service appends to the stream that the command
+A module here is a context: one Service. What they share is this file: every context adopts parameters, halts and goes on
+again, and what a halt forbids is refused before the context is asked. A service appends to the stream that the command
 addresses and to no other; to decide it may read other streams of its own context, and the worker checks in the
 transaction that what was read is still so.
 """
@@ -10,10 +11,22 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, assert_never, cast
 
-from contracts import Command, CommandRecord, Event, contexts
+from contracts import (
+    AdoptParameter,
+    Command,
+    CommandRecord,
+    Event,
+    Halt,
+    Lift,
+    PolicyCommand,
+    contexts,
+    is_policy,
+    policy_stream,
+)
 from domain import Aggregate, StreamAdvanced
+from domain._policy import Policy
 
 A = TypeVar("A", bound=Aggregate[Any])
 
@@ -94,7 +107,13 @@ class Service:
         self._streams = streams
         self.verify = verify
         self.asked: Asked
+        self._policy_stream = policy_stream(self.context)
         self.addressed: Aggregate[Any] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """What the context was told to decide by, and what it was told to stop."""
+        return self.read(Policy, self._policy_stream)
 
     @abstractmethod
     def handle(self, command: Any) -> None:
@@ -121,8 +140,26 @@ class Service:
     def decide(self, command: Command, asked: Asked) -> Aggregate[Any] | None:
         """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused."""
         self.asked, self.addressed = asked, None
-        self.handle(command)
+        if is_policy(type(command)):
+            self._decide_policy(cast("PolicyCommand", command))
+        else:
+            # Only what begins something can be halted: the rest is spared the look.
+            if command.wire.halted_by:
+                self.policy.require_running(type(command), asked.now)
+            self.handle(command)
         return self.addressed
+
+    def _decide_policy(self, command: PolicyCommand) -> None:
+        policy, now = self.load(Policy), self.asked.now
+        match command:
+            case AdoptParameter():
+                policy.adopt(command, now)
+            case Halt():
+                policy.halt(command, now)
+            case Lift():
+                policy.lift(command)
+            case _:
+                assert_never(command)
 
 
 def services(streams: Streams, verify: Verify) -> Iterator[Service]:

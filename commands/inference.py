@@ -8,6 +8,7 @@ from contracts.inference import (
     CloseRequest,
     EndAttempt,
     InferenceCommand,
+    InferenceParameters,
     NotePayment,
     OpenRequest,
     RefuteReceipt,
@@ -26,7 +27,8 @@ class Inference(Service):
         asked, request = self.asked, self.load(Request)
         match command:
             case OpenRequest():
-                request.open(command, asked.now, Digest(asked.record.hash))
+                terms = self.policy.parameters(InferenceParameters)
+                request.open(command, asked.now, Digest(asked.record.hash), terms)
             case StartAttempt():
                 request.start(command)
             case EndAttempt():

@@ -6,6 +6,7 @@ from commands import Service
 from contracts import Did
 from contracts.rewards import (
     EMISSION,
+    REWARDS,
     Accrue,
     AllotGrant,
     CloseEpoch,
@@ -29,6 +30,7 @@ from contracts.rewards import (
     ReturnGrant,
     RevokeGrant,
     RewardsCommand,
+    RewardsParameters,
     SplitFee,
     TakeFee,
     epoch_stream,
@@ -47,9 +49,12 @@ class Rewards(Service):
         match command:
             case SplitFee(model=model):
                 owner = self.read(Model, model_stream(model)).owner if model else None
-                self.load(FeeStream).split(command, now, owner)
+                policy = self.policy
+                # A bill that was made before the fee changed is divided as it was paid.
+                billed_at = (REWARDS.protocol_fee_bp, *policy.ever("protocol_fee_bp"))
+                self.load(FeeStream).split(command, now, owner, policy.parameters(RewardsParameters), billed_at)
             case TakeFee():
-                self.load(FeeStream).take(command, now)
+                self.load(FeeStream).take(command, now, self._terms)
             case DeclareGenesis():
                 self.load(Emission).declare_genesis(command)
             case OpenYear():
@@ -99,6 +104,10 @@ class Rewards(Service):
                 self.load(Model).lapse(command, now)
             case _:
                 assert_never(command)
+
+    @property
+    def _terms(self) -> RewardsParameters:
+        return self.policy.parameters(RewardsParameters)
 
     def _create_grant(self, command: CreateGrant) -> None:
         grant = self.load(Grant)

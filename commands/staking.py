@@ -7,6 +7,7 @@ from commands import Service
 from contracts import BadDocument, BadRecord, Uuid, parse_command, parse_strictly
 from contracts.staking import (
     ATTEST_SECONDS,
+    STAKING,
     AdmitDevice,
     Appeal,
     Attest,
@@ -34,10 +35,12 @@ from contracts.staking import (
     ResolveAppeal,
     ResolveDispute,
     ResumeDevice,
+    ReviewTier,
     SignedCommand,
     Slash,
     Stake,
     StakingCommand,
+    StakingParameters,
     SubjectName,
     SuspendDevice,
     Tombstone,
@@ -50,7 +53,7 @@ from contracts.staking import (
 )
 from domain import Refused
 from domain.staking import BaseDiffers, NotAttested, NotEquivocal, NotExecuted, NotRefuted, StillOpen
-from domain.staking.arithmetic import epoch_at
+from domain.staking.arithmetic import epoch_at, starts
 from domain.staking.cases import SlashCase
 from domain.staking.collateral import Collateral
 from domain.staking.devices import Claim
@@ -65,6 +68,8 @@ class Staking(Service):
         match command:
             case Stake() | RequestUnstake() | CancelUnstake() | Withdraw():
                 self._own(command)
+            case ReviewTier():
+                self.load(Collateral).review_tier(self.asked.now, self._terms)
             case HoldForCase() | ReleaseHold() | Slash() | Tombstone() | SuspendDevice():
                 self._sentence(command)
             case RegisterDevice() | DeregisterDevice() | AdmitDevice() | DeclineDevice() | ResumeDevice():
@@ -98,11 +103,11 @@ class Staking(Service):
         collateral, now = self.load(Collateral), self.asked.now
         match command:
             case Stake():
-                collateral.stake(command, now)
+                collateral.stake(command, now, self._terms)
             case RequestUnstake():
-                collateral.request_unstake(command, Uuid(self.asked.record.id), now)
+                collateral.request_unstake(command, Uuid(self.asked.record.id), now, self._terms)
             case CancelUnstake():
-                collateral.cancel(command, now)
+                collateral.cancel(command, now, self._terms)
             case Withdraw():
                 collateral.withdraw(command, now)
             case _:
@@ -124,7 +129,7 @@ class Staking(Service):
                 collateral.release(command)
             case Slash():
                 self._require_executed(command.case)
-                collateral.slash(command, self.asked.now)
+                collateral.slash(command, self.asked.now, self._terms)
             case Tombstone():
                 self._require_executed(command.case)
                 collateral.tombstone(command)
@@ -154,23 +159,24 @@ class Staking(Service):
         at_risk = [self._collateral(base.kind, base.subject).holding.at_start_of(command.epoch) for base in command.bases]
         if len({(base.kind, base.subject) for base in command.bases}) != len(command.bases):
             raise BaseDiffers("a collateral is named twice", "bases")
-        self.load(SlashCase).open(command, at_risk, self.asked.now)
+        self.load(SlashCase).open(command, at_risk, self.asked.now, self._terms_of(command.epoch))
 
     def _case(
         self, command: Attest | PostBond | Dispute | Appeal | ResolveDispute | ResolveAppeal | ExecuteCase | LapseCase
     ) -> None:
         case, now = self.load(SlashCase), self.asked.now
+        terms = self._terms_of(case.opened.epoch) if case.opened else STAKING
         match command:
             case Attest():
-                case.attest(command, actor=self.asked.actor, person=self.asked.person, now=now)
+                case.attest(command, actor=self.asked.actor, person=self.asked.person, now=now, terms=terms)
             case PostBond():
                 case.post(command)
             case Dispute():
                 case.dispute(command, Uuid(self.asked.record.id), now)
             case Appeal():
-                case.appeal(command, now)
+                case.appeal(command, now, terms)
             case ResolveDispute():
-                case.resolve_dispute(command, now)
+                case.resolve_dispute(command, now, terms)
             case ResolveAppeal():
                 case.resolve_appeal(command, actor=self.asked.actor, person=self.asked.person, now=now)
             case ExecuteCase():
@@ -192,7 +198,14 @@ class Staking(Service):
         epoch = epoch_at(about.opened.attest_until - timedelta(seconds=ATTEST_SECONDS))
         bases = [self._base("oracle", oracle, epoch)]
         self.load(SlashCase).prove(
-            oracle, first.source, epoch, evidence_of(first), bases, self.asked.now, proof=(command.first, command.second)
+            oracle,
+            first.source,
+            epoch,
+            evidence_of(first),
+            bases,
+            self.asked.now,
+            proof=(command.first, command.second),
+            terms=self._terms_of(epoch),
         )
 
     def _prove_refutation(self, command: ProveRefutation) -> None:
@@ -206,8 +219,16 @@ class Staking(Service):
             bases.append(self._base("stake", bond.wallet, epoch))
         self.load(SlashCase).prove(
             device, said.source, epoch, evidence_of(said), bases, self.asked.now,
-            proof=(command.answer,), manifest=command.manifest,
+            proof=(command.answer,), manifest=command.manifest, terms=self._terms_of(epoch),
         )  # fmt: skip
+
+    @property
+    def _terms(self) -> StakingParameters:
+        return self.policy.parameters(StakingParameters)
+
+    def _terms_of(self, epoch: int) -> StakingParameters:
+        """What was in force when an epoch began: by that an offence in it is judged, whatever has been adopted since."""
+        return self.policy.parameters_at(StakingParameters, starts(epoch))
 
     def _said(self, signed: SignedCommand, refusal: type[Refused]) -> Said:
         """The command in the evidence, if its signature is its source's. Raises the refusal."""

@@ -58,6 +58,7 @@ from contracts.treasury import (
     StablecoinCommand,
     SubmitPayout,
     TreasuryCommand,
+    TreasuryParameters,
     Unfreeze,
     WithdrawalCommand,
     WriteDownBacking,
@@ -134,6 +135,10 @@ class Treasury(Service):
                 assert_never(command)
 
     @property
+    def _terms(self) -> TreasuryParameters:
+        return self.policy.parameters(TreasuryParameters)
+
+    @property
     def _person(self) -> str:
         return self.asked.person or self.asked.actor
 
@@ -145,7 +150,7 @@ class Treasury(Service):
             case RemoveMinter():
                 coin.remove(command)
             case AttestReserves():
-                coin.attest(command, now)
+                coin.attest(command, now, self._terms)
             case ReceiveBacking(reference=reference, origin=origin, amount=amount):
                 if coin.backing_of(reference) is None:
                     self._require_source(reference, origin, amount)
@@ -153,11 +158,11 @@ class Treasury(Service):
             case WriteDownBacking(reference=reference, cause=cause, amount=amount):
                 if cause == "unissued":
                     self._require_unissued(coin, reference, amount)
-                coin.write_down(command, now)
+                coin.write_down(command, now, self._terms)
             case Mint(reference=reference, amount=amount):
                 if reference not in coin.issues:
                     self._require_free_source(coin, reference, amount)
-                coin.mint(command, minter=self.asked.actor, now=now)
+                coin.mint(command, minter=self.asked.actor, now=now, terms=self._terms)
             case ConfirmMint():
                 coin.confirm_mint(command)
             case FailMint():
@@ -245,12 +250,13 @@ class Treasury(Service):
             case RouteWithdrawal():
                 asset = withdrawal.requested.amount.asset if withdrawal.requested else ""
                 frozen = self._is_frozen(withdrawal.account, asset)
-                withdrawal.route_it(command, now, reserved=self._reserved(withdrawal), is_frozen=frozen)
+                reserved = self._reserved(withdrawal)
+                withdrawal.route_it(command, now, reserved=reserved, is_frozen=frozen, terms=self._terms)
             case ReviewWithdrawal():
                 reissuing = self._burnt_coin(withdrawal).backing_of(return_reference(withdrawal.id)) is not None
                 withdrawal.review(command, actor=actor, person=person, is_reissuing=reissuing)
             case LapseReview():
-                withdrawal.lapse(now)
+                withdrawal.lapse(now, self._terms)
             case FundWithdrawal():
                 burning = self._burnt_coin(withdrawal).burns.get(withdrawal.id)
                 withdrawal.fund(command, burning=burning, reserved=self._reserved(withdrawal))
@@ -281,7 +287,7 @@ class Treasury(Service):
             case ReserveOutflow(withdrawal=withdrawal, reviewed=reviewed):
                 if reviewed and self.read(Withdrawal, withdrawal_stream(withdrawal)).route != "reviewed":
                     raise NotApproved(f"nobody has reviewed {withdrawal}", "reviewed")
-                outflow.reserve(command, self.asked.now)
+                outflow.reserve(command, self.asked.now, self._terms)
             case ReleaseOutflow():
                 outflow.release(command)
             case _:

@@ -1,15 +1,16 @@
 """What a message is, and how a type's name on the wire becomes a class.
 
 A context's language is two unions in its module, `<Context>Command` and `<Context>Event`; they are the registry, so a
-class that nobody put into a union does not exist for the wire.
+class that nobody put into a union does not exist for the wire. To them comes what every context says, in its own name.
 """
 
 import importlib
 import pkgutil
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,10 +53,16 @@ class Wire:
     """Of a command: its signer's key must be registered for one of them."""
     stream: str = ""
     """Of a command: the beginning of the subject, `providers/offer`; the stream's id follows after a slash."""
+    halted_by: str = ""
+    """Of a command that begins something new: the scope of the pause that refuses it, or its context's name."""
     upcasters: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     """Of an event: version n to the function that makes version n + 1 of its data."""
     retention: str = "none"
     """Of an event: the class that says how long it must stay readable (audit's RETENTION_DAYS)."""
+
+
+_EVERYWHERE: "list[type[Message]]" = []
+"""What every context says: of each of these it has a class of its own."""
 
 
 class Message(Value):
@@ -63,8 +70,10 @@ class Message(Value):
 
     wire: ClassVar[Wire]
 
-    def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, version: int = 1, everywhere: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if everywhere:
+            _EVERYWHERE.append(cls)
         context = cls.__module__.rpartition(".")[2]
         name = f"{context}.{cls.__name__}"
         cls.wire = Wire(name, context, version, f"urn:spaceos:{name}:{version}")
@@ -76,12 +85,17 @@ class Message(Value):
 
 
 class Command(Message):
-    """A wish. `role` is what its signer's key must be registered for (alternatives allowed); `stream` what it may address."""
+    """A wish. `role` is what its signer's key must be registered for (alternatives allowed); `stream` what it may address.
 
-    def __init_subclass__(cls, *, role: str | tuple[str, ...] = (), stream: str = "", **kwargs: Any) -> None:
+    `halted_by` names the pause that refuses it. Nothing that finishes what was begun has one.
+    """
+
+    def __init_subclass__(
+        cls, *, role: str | tuple[str, ...] = (), stream: str = "", halted_by: str = "", **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         roles = (role,) if isinstance(role, str) else role
-        cls.wire = replace(cls.wire, roles=roles, stream=stream)
+        cls.wire = replace(cls.wire, roles=roles, stream=stream, halted_by=halted_by)
 
 
 class Event(Message):
@@ -120,7 +134,27 @@ def _language(context: str) -> Mapping[str, type[Message]]:
     module = importlib.import_module(f"contracts.{context}")
     unions = (getattr(module, f"{context.capitalize()}{kind}", None) for kind in ("Command", "Event"))
     classes = [cls for union in unions if union is not None for cls in (get_args(union) or (union,))]
-    return {cls.wire.type: cls for cls in classes}
+    return {cls.wire.type: cls for cls in [*classes, *(_said_by(context, cls) for cls in _EVERYWHERE)]}
+
+
+def _said_by(context: str, shared: type[Message]) -> type[Message]:
+    """The context's own class of what every context says; its role and its stream are the context's."""
+    wire, named = shared.wire, {"__module__": f"contracts.{context}", "__doc__": shared.__doc__}
+    keywords: dict[str, Any] = {"version": wire.version}
+    if issubclass(shared, Event):
+        keywords["retention"] = wire.retention
+    else:
+        keywords |= {"role": tuple(f"{context}.{role}" for role in wire.roles), "stream": f"{context}/{wire.stream}"}
+    own: type[Message] = types.new_class(shared.__name__, (shared,), keywords, lambda body: body.update(named))
+    return own
+
+
+M = TypeVar("M", bound=Message)
+
+
+def own_class(shared: type[M], context: str) -> type[M]:
+    """What the context says instead of a message of every context. Raises UnknownType."""
+    return cast("type[M]", _named(f"{context}.{shared.__name__}"))
 
 
 def languages() -> Iterator[type[Message]]:

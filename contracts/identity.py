@@ -41,7 +41,7 @@ class Found(Command, role="identity.root", stream="identity/network"):
     profile: Literal["consumer", "business", "private", "government"]
 
 
-class ProposeKey(Command, role="identity.registrar", stream="identity/key"):
+class ProposeKey(Command, role="identity.registrar", stream="identity/key", halted_by="identity"):
     """Register a key for roles. Roles that need two persons wait for ApproveKey."""
 
     key: Did
@@ -53,7 +53,7 @@ class ProposeKey(Command, role="identity.registrar", stream="identity/key"):
     """Nobody registers a key that he does not hold."""
 
 
-class ApproveKey(Command, role="identity.registrar", stream="identity/key"):
+class ApproveKey(Command, role="identity.registrar", stream="identity/key", halted_by="identity"):
     """The second person's consent to a proposal."""
 
     proposal: Digest

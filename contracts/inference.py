@@ -11,6 +11,7 @@ from pydantic import Field
 
 from contracts._language import Command, Event, Value
 from contracts._money import Amount
+from contracts._policy import Parameters, PolicyVersion
 from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import Cut
 from contracts.providers import ModelId, ModelKind, OfferId, Tier
@@ -130,7 +131,18 @@ class Funds(Value):
     amount: Money
 
 
-class OpenRequest(Command, role="inference.router", stream="inference/request"):
+class InferenceParameters(Parameters):
+    """What a request costs besides its tokens."""
+
+    protocol_fee_bp: Annotated[Count, Field(le=300)] = 100
+    """Basis points on top of the price, rounded up (white paper 9.7); that of rewards, which must have adopted it before."""
+
+
+INFERENCE = InferenceParameters()
+"""The white paper's, in force until something is adopted."""
+
+
+class OpenRequest(Command, role="inference.router", stream="inference/request", halted_by="inference"):
     """A request for tokens, with the decision that the router took for it."""
 
     key: Label
@@ -272,6 +284,9 @@ class RequestOpened(Event):
     funds: Funds | None = None
     opened: Digest | None = None
     """SHA-256 of the signed `OpenRequest`, where there are funds: a receipt that takes money names it."""
+    protocol_fee_bp: Annotated[Count, Field(le=300)] | None = None
+    """At which it will be billed, whatever is adopted until then; absent, where it is the white paper's hundred."""
+    policy_version: PolicyVersion = None
 
 
 class RouteDecided(Event, retention="ai-log"):

@@ -56,7 +56,7 @@ class Attested(Value):
     country: Country | None = None
 
 
-class RegisterProvider(Command, role="providers.gpu", stream="providers/provider"):
+class RegisterProvider(Command, role="providers.gpu", stream="providers/provider", halted_by="providers"):
     """Join as a provider, by the device's own key."""
 
     wallet: Address
@@ -96,7 +96,7 @@ class BindGpu(Command, role="providers.process", stream="providers/gpu"):
     device: Did
 
 
-class DeclareOffer(Command, role="providers.gpu", stream="providers/offer"):
+class DeclareOffer(Command, role="providers.gpu", stream="providers/offer", halted_by="providers"):
     """Serve a model at a price."""
 
     device: Did
@@ -130,7 +130,7 @@ class ReinstateOffer(Command, role="providers.process", stream="providers/offer"
     cause: EventId
 
 
-class ListModel(Command, role="providers.catalogue", stream="providers/model"):
+class ListModel(Command, role="providers.catalogue", stream="providers/model", halted_by="providers"):
     """Put a model into the catalogue (white paper 5.6)."""
 
     kind: ModelKind

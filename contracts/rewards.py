@@ -5,12 +5,13 @@ them; a year has 31,536,000 seconds whatever the calendar says, and begins with 
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts._language import Command, Event, Value
 from contracts._money import Amount, Leg, move
+from contracts._policy import Parameters, PolicyVersion
 from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Money, StreamName, Timestamp
 from contracts.providers import ModelId, Tier
 
@@ -64,6 +65,8 @@ GrantKind = Literal["linear", "cliff", "milestone", "immediate"]
 EarnedFrom = Literal["fee", "model", "oracle", "stake"]
 BurnSource = Literal["fees", "buyback", "slash"]
 Percent = Annotated[Count, Field(le=100)]
+ProtocolFee = Annotated[Count, Field(le=300)]
+"""Basis points of a price."""
 
 SPACE = "SPACE"
 CAP_UNITS = 10**13
@@ -76,22 +79,12 @@ GENESIS_ACCOUNT = Recipient("eosio")
 """Holds the initial issue of 100M, which is the liquidity bucket (white paper 6.1, 9.2)."""
 EMISSION_BP = 200
 """2 % a year of what is issued and not burned (white paper 9.2)."""
-PROTOCOL_FEE_PERCENT = 1
-"""On top of the price, rounded up; all of it is the treasury's (white paper 9.7)."""
-BURN_PERCENT = 20
-"""Of every receipt of the treasury (white paper 9.2, 9.5)."""
-BASE_APR_BP = 500
-"""On stake (white paper 9.4)."""
-ORACLE_APR_BP = 500
-"""On an oracle's stake (white paper 14)."""
 USAGE_REWARD_UNITS = 10
 """0.001 SPACE an inference served (white paper 9.4)."""
 MULTIPLIERS: dict[Tier, int] = {"free": 100, "basic": 125, "pro": 150, "enterprise": 200}
 """Hundredths (white paper 5.4)."""
 SLA_MISSED_PERCENT = 1
 """More missed slots than this, and the tier's multiplier is not paid."""
-BREACH_MISSED_PERCENT = 5
-"""More missed slots than this, and the epoch has no yield on stake."""
 EPOCH_SECONDS = 86_400
 CLOSE_DELAY_SECONDS = 600
 YEAR_SECONDS = 31_536_000
@@ -146,11 +139,40 @@ class Split(Value):
     treasury: Percent
 
 
-SPLITS: dict[FeeKind, Split] = {
-    "inference": Split(provider=60, model=20, oracles=10, treasury=10),
-    "storage": Split(provider=80, model=0, oracles=10, treasury=10),
-}
-"""White paper 9.5. Storage has no model owner: the disk bears that share."""
+class RewardsParameters(Parameters):
+    """How what is paid is divided, and what stake yields."""
+
+    steps: ClassVar = {"split_percent": 10, "storage_split_percent": 10}
+
+    split_percent: Split = Split(provider=60, model=20, oracles=10, treasury=10)
+    """Per cent of a price of inference; together 100 (white paper 9.5)."""
+    storage_split_percent: Split = Split(provider=80, model=0, oracles=10, treasury=10)
+    """Per cent of a price of storage; together 100. It has no model owner: the disk bears that share."""
+    protocol_fee_bp: ProtocolFee = 100
+    """Basis points on top of the price, rounded up; all of it is the treasury's (white paper 9.7)."""
+    burn_percent: Annotated[Count, Field(le=50)] = 20
+    """Per cent of every receipt of the treasury (white paper 9.2, 9.5)."""
+    base_apr_bp: Annotated[Count, Field(le=2_000)] = 500
+    """Basis points a year on stake (white paper 9.4)."""
+    oracle_apr_bp: Annotated[Count, Field(le=2_000)] = 500
+    """Basis points a year on an oracle's stake (white paper 14)."""
+
+    @model_validator(mode="after")
+    def _divide_all_of_it(self) -> Self:
+        for split in (self.split_percent, self.storage_split_percent):
+            if sum(shares(split)) != 100:
+                raise ValueError(f"the shares sum to {sum(shares(split))}, not to 100")
+        if self.storage_split_percent.model:
+            raise ValueError("storage has no model, whose share would be nobody's")
+        return self
+
+
+def shares(split: Split) -> tuple[int, int, int, int]:
+    return split.provider, split.model, split.oracles, split.treasury
+
+
+REWARDS = RewardsParameters()
+"""The white paper's, in force until something is adopted."""
 
 
 class Left(Value):
@@ -229,6 +251,7 @@ class FeeSplit(Event):
     rounding: Annotated[Count, Field(le=3)]
     """Units that `fees:rounding` holds for the stream after this."""
     left: Left
+    policy_version: PolicyVersion = None
 
     def legs(self, stream: str) -> Iterable[Leg]:
         del stream
@@ -255,6 +278,7 @@ class FeeTaken(Event):
     buyback: Money
     kept: Money
     left: Left
+    policy_version: PolicyVersion = None
 
     def legs(self, stream: str) -> Iterable[Leg]:
         del stream
@@ -291,7 +315,7 @@ class MintEpoch(Command, role="rewards.process", stream="rewards/emission"):
     until: Timestamp
 
 
-class AllotGrant(Command, role="rewards.governor", stream="rewards/emission"):
+class AllotGrant(Command, role="rewards.governor", stream="rewards/emission", halted_by="rewards"):
     """Set part of a bucket aside for a grant."""
 
     grant: GrantId
@@ -384,7 +408,7 @@ class SupplyBurned(Event):
 # Grants
 
 
-class CreateGrant(Command, role="rewards.governor", stream="rewards/grant"):
+class CreateGrant(Command, role="rewards.governor", stream="rewards/grant", halted_by="rewards"):
     """Promise part of a bucket to somebody, by a schedule (white paper 9.3).
 
     `linear` releases a tranche every 2,628,000 s of `duration_seconds`, none before `cliff_seconds`; `cliff` all at once
@@ -409,7 +433,7 @@ class ReachMilestone(Command, role="rewards.registrar", stream="rewards/grant"):
     evidence: Digest
 
 
-class Release(Command, role="rewards.process", stream="rewards/grant"):
+class Release(Command, role="rewards.process", stream="rewards/grant", halted_by="rewards"):
     """Release what the schedule gives by now."""
 
 
@@ -458,7 +482,7 @@ class GrantRevoked(Event):
 # Epochs
 
 
-class OpenEpoch(Command, role="rewards.process", stream="rewards/epoch"):
+class OpenEpoch(Command, role="rewards.process", stream="rewards/epoch", halted_by="rewards"):
     """A day begins."""
 
     start: Timestamp

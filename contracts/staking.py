@@ -4,35 +4,28 @@ A collateral is a wallet's stake, a device's bond or an oracle's stake: one stre
 offence; witnesses sign what they found, the accused may dispute it, and one command executes it. All amounts are units of
 SPACE (4 decimals) but those of SpaceStaking's mirror, which are wei (18 decimals).
 
-Parameters are those of the white paper; governance will change them, and an open case keeps those that it began with.
+A case is judged by the parameters that were in force when the epoch of the offence began, whatever is adopted later.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts._language import Command, Event, Value
 from contracts._money import Leg, move
+from contracts._policy import Parameters, PolicyVersion
 from contracts._values import Address, AtomicText, Count, Did, Digest, EventId, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import SLOTS_PER_EPOCH
 from contracts.providers import Tier
 from contracts.treasury import HoldId, LedgerAccount
 
-POLICY_VERSION = 1
-"""Of the parameters below; a case says under which it was opened."""
 SPACE = 10**4
 """Units of one SPACE (white paper 9.2)."""
-TIER_MINIMUM: dict[Tier, int] = {"free": 0, "basic": 1_000 * SPACE, "pro": 10_000 * SPACE, "enterprise": 100_000 * SPACE}
-"""By a wallet's active stake (white paper 5.4, App. A)."""
 DEVICE_BOND = 100 * SPACE
 """The small bond of each device or storage node (white paper 5.4); below it a device is not routed."""
 ORACLE_MINIMUM = 10_000 * SPACE
-DOWNTIME_THRESHOLD_PERCENT = 5
-"""Missing more of the slots that an epoch left is a breach (white paper 9.6)."""
-DOWNTIME_SLASH_PERCENT = 10
-PROOF_SLASH_PERCENT = 50
 SLA_PERCENT = 99
 """Uptime that earns the tier's multiplier (white paper 14)."""
 EXPECTED_MINIMUM = SLOTS_PER_EPOCH // 2
@@ -40,10 +33,6 @@ EXPECTED_MINIMUM = SLOTS_PER_EPOCH // 2
 UNSTAKE_SECONDS = 7 * 86_400
 """As SpaceStaking's (white paper 7.3)."""
 ATTEST_SECONDS = 6 * 3_600
-DISPUTE_SECONDS = 86_400
-"""White paper 14."""
-APPEAL_SECONDS = 86_400
-APPEAL_ANSWER_SECONDS = 3 * 86_400
 EVIDENCE_SECONDS = 7 * 86_400
 """Later than so long after its epoch, evidence opens nothing: what was unstaked then has left."""
 PANEL_SIZE = 7
@@ -68,6 +57,48 @@ Kind = Literal["stake", "bond", "oracle"]
 KINDS: tuple[Kind, ...] = ("stake", "bond", "oracle")
 Offence = Literal["downtime", "proof"]
 Verdict = Literal["guilty", "innocent"]
+
+
+class TierMinimum(Value):
+    """Units of active stake from which a wallet has a tier; Free needs none."""
+
+    basic: Annotated[Count, Field(ge=100 * SPACE, le=10_000 * SPACE)]
+    pro: Annotated[Count, Field(ge=1_000 * SPACE, le=100_000 * SPACE)]
+    enterprise: Annotated[Count, Field(ge=10_000 * SPACE, le=1_000_000 * SPACE)]
+
+
+Percentage = Annotated[Count, Field(ge=1, le=100)]
+Window = Annotated[Count, Field(ge=3_600, le=7 * 86_400)]
+
+
+class StakingParameters(Parameters):
+    """When a word is broken, what that costs, and what a stake is worth."""
+
+    downtime_threshold_percent: Annotated[Count, Field(ge=2, le=20)] = 5
+    """Per cent: missing more of the slots that an epoch left is a breach (white paper 9.6)."""
+    downtime_slash_percent: Annotated[Count, Field(ge=1, le=20)] = 10
+    """Per cent of what a device's bond had when the epoch began (white paper 9.6)."""
+    bad_proof_slash_percent: Annotated[Count, Field(ge=10, le=100)] = 50
+    """Per cent of what its signer had at stake when the epoch began (white paper 9.6, 14)."""
+    tier_minimum: TierMinimum = TierMinimum(basic=1_000 * SPACE, pro=10_000 * SPACE, enterprise=100_000 * SPACE)
+    """Units of SPACE of a wallet's active stake (white paper 5.4, App. A)."""
+    dispute_seconds: Window = 86_400
+    """From the attestation of a case (white paper 14)."""
+    appeal_seconds: Window = 86_400
+    """From the end of the vote."""
+    appeal_answer_seconds: Window = 3 * 86_400
+    """From the appeal; silence upholds."""
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        least = self.tier_minimum
+        if not least.basic < least.pro < least.enterprise:
+            raise ValueError("each tier needs more than the one below it")
+        return self
+
+
+STAKING = StakingParameters()
+"""The white paper's, in force until something is adopted."""
 
 
 class SubjectName(AtomicText):
@@ -158,7 +189,7 @@ Bases = Annotated[tuple[Base, ...], Field(min_length=1, max_length=4)]
 Panel = Annotated[tuple[SubjectName, ...], Field(max_length=PANEL_SIZE)]
 
 
-class Stake(Command, role="staking.process", stream="staking/collateral"):
+class Stake(Command, role="staking.process", stream="staking/collateral", halted_by="staking"):
     """Put at risk what an account holds for it. The holder asks for it by the hold's purpose, `stake:<stream>`."""
 
     amount: PositiveSpace
@@ -200,6 +231,10 @@ class ReleaseHold(Command, role="staking.process", stream="staking/collateral"):
     case: CaseId
 
 
+class ReviewTier(Command, role="staking.process", stream="staking/collateral/stake"):
+    """What a tier needs has changed: from the next epoch the wallet has the one that its stake reaches."""
+
+
 class Slash(Command, role="staking.process", stream="staking/collateral"):
     """The case was executed: burn what it holds."""
 
@@ -213,7 +248,7 @@ class Tombstone(Command, role="staking.process", stream="staking/collateral"):
     key: Did
 
 
-class RegisterDevice(Command, role="staking.holder", stream="staking/collateral/bond"):
+class RegisterDevice(Command, role="staking.holder", stream="staking/collateral/bond", halted_by="staking"):
     """Ask that the bond's device may serve."""
 
     device_key: Did
@@ -269,7 +304,7 @@ class OpenCase(Command, role="staking.process", stream="staking/case"):
     key: Did | None = None
     """Of a bad proof, the key that signed it."""
     bases: Bases
-    percent: Annotated[Count, Field(ge=1, le=100)]
+    percent: Percentage
     panel: Panel
     seed: Digest
     policy_version: Count
@@ -379,6 +414,7 @@ class TierChanged(Event):
 
     tier: Tier
     from_epoch: Count
+    policy_version: PolicyVersion = None
 
 
 class UnstakeRequested(Event):
@@ -484,6 +520,8 @@ class CaseOpened(Event, retention="financial"):
     needed: Count
     """Equal signatures that attest it; 0 where the evidence does so by itself."""
     attest_until: Timestamp
+    threshold_percent: Percentage | None = None
+    """Of a downtime: missing more than this is a breach; absent, where it is the white paper's five."""
 
 
 class Attested(Event):
@@ -593,7 +631,7 @@ class DripCounted(Event):
 
 
 CollateralCommand = (
-    Stake | RequestUnstake | CancelUnstake | Withdraw | HoldForCase | ReleaseHold | Slash | Tombstone
+    Stake | RequestUnstake | CancelUnstake | Withdraw | HoldForCase | ReleaseHold | ReviewTier | Slash | Tombstone
     | RegisterDevice | DeregisterDevice | AdmitDevice | DeclineDevice | SuspendDevice | ResumeDevice
 )  # fmt: skip
 CaseCommand = (

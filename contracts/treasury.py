@@ -6,33 +6,22 @@ held are positive, what is owed negative, and `supply` is what the network owes 
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from contracts._language import Command, Event, Value
 from contracts._money import Amount, Asset, Leg, move
+from contracts._policy import Parameters, PolicyVersion
 from contracts._sealed import Sealed
 from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Label, Money, StreamName, Timestamp
 
 RECONCILIATION_INTERVAL_SECONDS = 21_600
 """White paper 8.2: every six hours."""
 RECONCILIATION_RETRY_SECONDS = 1_800
-RESERVES_AGE_MAX_SECONDS = 43_200
-DEFICIT_PAUSE_PERCENT = 1
-"""White paper 8.2. Strictly above it minting pauses by itself."""
-PAYOUT_SINGLE_MAX_USD_CENTS = 50_000
-"""White paper 8.2: $500."""
-PAYOUT_DAILY_MAX_USD_CENTS = 500_000
-"""White paper 8.2: $5,000, here in any 24 hours."""
 PAYOUT_WINDOW_SECONDS = 86_400
-REVIEW_THRESHOLD_USD_CENTS = 50_000
-"""White paper 8.2. Never above the single one."""
-NEW_DESTINATION_REVIEW_SECONDS = 86_400
-RATE_AGE_MAX_SECONDS = 86_400
 RATE_SCALE = 10**8
 """A rate of one coin's money in US dollars is a whole number of so many parts."""
-REVIEW_TIMEOUT_SECONDS = 259_200
 ESCROW_TIMEOUT_SECONDS = 86_400
 HOLD_SECONDS_MAX = 86_400
 MINT_RETRY_MAX = 1
@@ -41,6 +30,43 @@ PAYOUT_ATTEMPTS_MAX = 2
 COINS = ("USD.s", "EUR.s", "GBP.s")
 """White paper 8.2: issued by FiatStablecoinFactory. The bridge issues USDT.s and USDC.s."""
 OUTFLOW = StreamName("treasury/outflow/USD")
+
+
+_Seconds = Annotated[Count, Field(ge=3_600, le=14 * 86_400)]
+_Cents = Annotated[Count, Field(ge=1, le=10**9)]
+
+
+class TreasuryParameters(Parameters):
+    """What is paid without a review, and when minting stops by itself."""
+
+    reserves_age_max_seconds: _Seconds = 43_200
+    """Since the last attestation; nothing is minted against an older one."""
+    deficit_pause_percent: Annotated[Count, Field(le=10)] = 1
+    """Per cent of the supply: a deficit strictly above it pauses minting (white paper 8.2)."""
+    payout_single_max_usd_cents: _Cents = 50_000
+    """US cents of one payout without a review (white paper 8.2)."""
+    payout_daily_max_usd_cents: _Cents = 500_000
+    """US cents of all payouts in any 24 hours without a review (white paper 8.2)."""
+    review_threshold_usd_cents: _Cents = 50_000
+    """US cents: a larger payout is reviewed; never above the single maximum (white paper 8.2)."""
+    new_destination_review_seconds: Annotated[Count, Field(le=14 * 86_400)] = 86_400
+    """For so long a destination is new, and what goes there is reviewed."""
+    rate_age_max_seconds: _Seconds = 86_400
+    """Of an oracle's answer; with an older one a payout is reviewed."""
+    review_timeout_seconds: _Seconds = 259_200
+    """After so long a review that nobody answered has rejected."""
+
+    @model_validator(mode="after")
+    def _review_what_is_not_automatic(self) -> Self:
+        if self.review_threshold_usd_cents > self.payout_single_max_usd_cents:
+            raise ValueError("the review threshold is above the single maximum")
+        if self.payout_single_max_usd_cents > self.payout_daily_max_usd_cents:
+            raise ValueError("the single maximum is above the daily one")
+        return self
+
+
+TREASURY = TreasuryParameters()
+"""The white paper's, in force until something is adopted."""
 
 
 class Rail(AtomicText):
@@ -216,7 +242,7 @@ class WriteDownBacking(Command, role="treasury.process", stream="treasury/stable
     cause: Written = "chargeback"
 
 
-class Mint(Command, role="treasury.minter", stream="treasury/stablecoin"):
+class Mint(Command, role="treasury.minter", stream="treasury/stablecoin", halted_by="minting"):
     """Issue coins against money that has arrived."""
 
     amount: Some
@@ -322,7 +348,7 @@ class CloseDispute(Command, role="treasury.cashier", stream="treasury/deposit"):
 # Withdrawal
 
 
-class RequestWithdrawal(Command, role="treasury.holder", stream="treasury/withdrawal"):
+class RequestWithdrawal(Command, role="treasury.holder", stream="treasury/withdrawal", halted_by="withdrawals"):
     """Ask for money against coins."""
 
     amount: Some
@@ -546,6 +572,7 @@ class DeficitFound(Event):
 
 class MintingPaused(Event):
     cause: Label
+    policy_version: PolicyVersion = None
 
 
 class BackingReceived(Event, retention="financial"):
@@ -579,6 +606,7 @@ class Minted(Event, retention="financial"):
     minter: Did
     supply: Amount
     reserves: Amount
+    policy_version: PolicyVersion = None
 
     def legs(self, stream: str) -> Iterable[Leg]:
         del stream
@@ -729,6 +757,7 @@ class ReviewRequired(Event):
     answer: Rate | None = None
     reasons: tuple[Reason, ...]
     at: Timestamp
+    policy_version: PolicyVersion = None
 
 
 class WithdrawalReviewed(Event, retention="financial"):
@@ -742,10 +771,12 @@ class WithdrawalApproved(Event, retention="financial"):
     route: Literal["automatic", "reviewed"]
     usd_cents: Count
     answer: Rate | None = None
+    policy_version: PolicyVersion = None
 
 
 class WithdrawalRejected(Event, retention="financial"):
     cause: Literal["reviewer", "unanswered"]
+    policy_version: PolicyVersion = None
 
 
 class WithdrawalFunded(Event, retention="financial"):
@@ -798,6 +829,7 @@ class OutflowReserved(Event):
     at: Timestamp
     window_usd_cents: Count
     """All payouts of the 24 hours before, and this one."""
+    policy_version: PolicyVersion = None
 
 
 class OutflowReleased(Event):

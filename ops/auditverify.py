@@ -64,6 +64,8 @@ ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
 for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:
     ROLES[f"{_role.partition('.')[0]}.{_name}"].append(_role)
+for _name in {name.partition(".")[0] for name in ROLES}:  # every context answers these
+    ROLES |= {f"{_name}.{said}": [f"{_name}.process"] for said in ("AdoptParameter", "Halt", "Lift")}
 
 NoteKey = namedtuple("NoteKey", "name kind public id")
 Checkpoint = namedtuple("Checkpoint", "origin size root signed")

@@ -97,6 +97,8 @@ _ROLES = {
     "treasury.Unfreeze treasury.CloseBreak treasury.Adjust treasury.ApproveAdjustment",
 }
 ROLES = {kind: tuple(r for r in _ROLES if kind in _ROLES[r].split()) for kinds in _ROLES.values() for kind in kinds.split()}
+for _context in {role.partition(".")[0] for role in _ROLES}:
+    ROLES |= {f"{_context}.{said}": (f"{_context}.process",) for said in ("AdoptParameter", "Halt", "Lift")}
 """From the specification. A command that is not here is counted as unjudged, and an unjudged command is a failure."""
 
 

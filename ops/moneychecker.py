@@ -9,7 +9,7 @@ Exit code 0: everything held. 1: something did not, and it is named. 2: the inpu
     M1 supply, and no coin above its reserves · M2 one reference, one mint · M3 balances, holds and freezes · M4 payouts
     follow burns · M5 limits and two persons · M6 the cap of SPACE · M7 stakes · M8 nobody claims more than its row of the last
     root, and rows are what was earned · M9 a receipt is settled, captured and split once · M10 the ledger: every event sums
-    to zero, balances are their entries, nothing is missing
+    to zero, balances are their entries, nothing is missing · M11 decisions name the policy in force, and fees are divided by it
 """
 
 import argparse
@@ -25,7 +25,20 @@ from typing import Any, NamedTuple
 
 COIN_OF_CENT = 10**16
 CAP = 10**13
-SINGLE_CENTS, DAILY_CENTS, DAY = 50_000, 500_000, timedelta(days=1)
+DAY, CLOCKS_DIFFER = timedelta(days=1), timedelta(seconds=5)
+DEFAULTS: dict[tuple[str, str], Any] = {
+    ("treasury", "payout_single_max_usd_cents"): 50_000,
+    ("treasury", "payout_daily_max_usd_cents"): 500_000,
+    ("rewards", "split_percent"): {"provider": 60, "model": 20, "oracles": 10, "treasury": 10},
+    ("rewards", "storage_split_percent"): {"provider": 80, "model": 0, "oracles": 10, "treasury": 10},
+    ("rewards", "burn_percent"): 20,
+}  # fmt: skip
+"""The white paper's, until something is adopted."""
+BY_POLICY = {
+    "treasury": {"Minted", "OutflowReserved", "ReviewRequired"}, "rewards": {"FeeSplit", "FeeTaken"},
+    "staking": {"TierChanged"},
+}  # fmt: skip
+"""Decisions that name the policy by which they were made, but where nothing had been adopted."""
 SHOWN = 20
 POSTS = {
     "treasury": {
@@ -110,12 +123,22 @@ class Judge:
         self.settled: Counter[str] = Counter()
         self.split: Counter[str] = Counter()
         self.captured: Counter[str] = Counter()
+        self.left: dict[str, Counter[str]] = defaultdict(Counter)
+        """Hundredths that a fee stream carries over."""
+        self.adopted: dict[str, list[tuple[datetime, str, Any]]] = defaultdict(list)
+        """By context, in their order: the first made policy 2."""
         self.moved: dict[tuple[str, int], str] = {}
         """Events that must be in the ledger, and their types."""
         self.where = ""
 
     def judge(self) -> list[Problem]:
-        for document in self._events():
+        events = list(self._events())
+        for document in events:
+            context, _, name = document["type"].partition(".")
+            if name == "ParameterAdopted":
+                data = document["data"]
+                self.adopted[context].append((_moment(document["time"]), data["name"], data["value"]))
+        for document in events:
             self._event(document)
         self._at_the_end()
         self._ledger()
@@ -139,6 +162,8 @@ class Judge:
         if name in POSTS.get(context, ()):
             self.moved[document["shard"], int(document["sequence"])] = self.where
             self.counts["value events"] += 1
+        if name in BY_POLICY.get(context, ()):
+            self._policy(context, data.get("policy_version", 1), _moment(document["time"]))
         known: dict[str, Callable[..., None]] = {
             "stablecoin": self._coin, "account": self._account, "withdrawal": self._withdrawal, "outflow": self._outflow,
         }  # fmt: skip
@@ -146,6 +171,20 @@ class Judge:
             tell(name, stream.split("/", 2)[2], data, _moment(document["time"]))
         elif context in ("rewards", "staking", "inference"):
             self._other(kind, stream.split("/", 2)[2], data)
+
+    # policies
+
+    def _policy(self, context: str, said: int, now: datetime) -> None:
+        """Two shards have no common order but their time: near a change either policy may have been in force."""
+        known = self.adopted[context]
+        least = 1 + sum(at < now - CLOCKS_DIFFER for at, _, _ in known)
+        if not least <= said <= 1 + sum(at <= now + CLOCKS_DIFFER for at, _, _ in known):
+            self._say("M11", f"it names policy {said}, policy {least} was in force")
+
+    def _by(self, context: str, name: str, data: dict[str, Any]) -> Any:
+        """A parameter as the decision's policy has it."""
+        values = [value for _, known, value in self.adopted[context][: data.get("policy_version", 1) - 1] if known == name]
+        return values[-1] if values else DEFAULTS[context, name]
 
     # treasury
 
@@ -242,7 +281,7 @@ class Judge:
                 if len(set(found.approvers)) < 2 or found.requester in found.approvers:
                     self._say("M5", f"approved by {found.approvers}, asked for by {found.requester}")
             case "WithdrawalApproved":
-                self._automatic(withdrawal, data["usd_cents"])
+                self._automatic(withdrawal, data)
             case "PayoutPaid":
                 found.paid += _units(data["payout"])
                 if found.burned is None or found.paid > found.burned:
@@ -250,9 +289,10 @@ class Judge:
             case "PayoutReturned" if data["paid"]:
                 found.paid -= _units(data["payout"])
 
-    def _automatic(self, withdrawal: str, cents: int) -> None:
+    def _automatic(self, withdrawal: str, data: dict[str, Any]) -> None:
         # Whether the window had room was judged when it was counted.
-        if withdrawal not in self.outflow or cents > SINGLE_CENTS:
+        cents = data["usd_cents"]
+        if withdrawal not in self.outflow or cents > self._by("treasury", "payout_single_max_usd_cents", data):
             self._say("M5", f"{cents} cents went without review")
 
     def _outflow(self, name: str, _stream: str, data: dict[str, Any], now: datetime) -> None:
@@ -260,7 +300,8 @@ class Judge:
             self.outflow.pop(data["withdrawal"], None)
             return
         window = sum(cents for at, cents in self.outflow.values() if at > now - DAY) + data["usd_cents"]
-        if not data["reviewed"] and (data["usd_cents"] > SINGLE_CENTS or window > DAILY_CENTS):
+        single, daily = (self._by("treasury", f"payout_{which}_max_usd_cents", data) for which in ("single", "daily"))
+        if not data["reviewed"] and (data["usd_cents"] > single or window > daily):
             self._say("M5", f"{window} cents in 24 hours, {data['usd_cents']} at once, not reviewed")
         self.outflow[data["withdrawal"]] = (now, data["usd_cents"])
 
@@ -278,6 +319,9 @@ class Judge:
                     self._say("M6", f"{self.burned} units were burned, {self.issued} issued")
             case "rewards.FeeSplit":
                 self.split[data["receipt"]] += 1
+                self._divided(stream, data)
+            case "rewards.FeeTaken":
+                self._burned(stream, data, _units(data["amount"]))
             case "rewards.Earned":
                 self._earned(stream, data)
             case "rewards.RootPublished":
@@ -331,6 +375,20 @@ class Judge:
             self._say("M8", f"the log {log[1]} of {log[0]} was recorded before")
         self.claim_logs.add(log)
         self.counts["claims"] += 1
+
+    def _divided(self, stream: str, data: dict[str, Any]) -> None:
+        name = "split_percent" if data["kind"] == "inference" else "storage_split_percent"
+        for part, percent in self._by("rewards", name, data).items():
+            share, self.left[stream][part] = divmod(self.left[stream][part] + _units(data["price"]) * percent, 100)
+            if int(data[f"{part.removesuffix('s')}_share"]) != share:
+                self._say("M11", f"its {part} are owed {share} units by {percent} per cent")
+        self._burned(stream, data, int(data["treasury_share"]) + int(data["protocol_fee"]))
+
+    def _burned(self, stream: str, data: dict[str, Any], receipt: int) -> None:
+        left, percent = self.left[stream], self._by("rewards", "burn_percent", data)
+        burned, left["burn"] = divmod(left["burn"] + receipt * percent, 100)
+        if int(data["burn"]) + int(data["buyback"]) != burned:
+            self._say("M11", f"{burned} units of it are burned or buy back by {percent} per cent")
 
     def _at_the_end(self) -> None:
         for what, counted in (("settled", self.settled), ("split", self.split), ("captured", self.captured)):

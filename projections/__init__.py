@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqlalchemy import MetaData, Numeric, String, Table, TypeDecorator
 from sqlalchemy.engine import Dialect
 
-from contracts import Record
+from contracts import Event, Record, is_policy
 
 METADATA = MetaData()
 """Every view's tables. Alembic creates them; a rebuild makes copies beside them."""
@@ -73,6 +73,13 @@ class Projection:
     contexts: tuple[str, ...]
     tables: tuple[Table, ...]
     project: Project
+    shows_policy: bool = False
+    """Only one does: it shows what every context says of its parameters and halts, which none of the others is given."""
+
+    def fold(self, event: Event, record: Record, session: Session) -> None:
+        """Project what is the projection's to show."""
+        if is_policy(type(event)) is self.shows_policy:
+            self.project(event, record, session)
 
     def primary_keys(self) -> Iterator[tuple[Table, tuple[str, ...]]]:
         """Each table with the names of its key's columns."""

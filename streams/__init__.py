@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -21,7 +21,7 @@ from projections import Projection
 
 __all__ = [
     "Collector", "Desk", "Errand", "Intent", "Outside", "Process", "Projection", "RawRecord", "Refusal", "Stream", "Task",
-    "TodoList", "World", "all_streams",
+    "TodoList", "World", "all_streams", "unless_halted",
 ]  # fmt: skip
 
 
@@ -148,6 +148,24 @@ class Outside:
     calls: Calls
     reveal: Callable[[Sealed, str, str, str], str]
     """`(field, stream, command's id, JSON pointer)` to its text. Raises where its key is destroyed."""
+
+
+AFTER_A_HALT = timedelta(hours=1)
+MOST_HALTED = 1_000
+
+
+def unless_halted(command: Command, subject: str, key: str, at: datetime, desk: Desk) -> Iterator[Task]:
+    """What a halt refuses is asked again each hour, until it is done: a halt ends by itself, or is lifted."""
+    for number in range(MOST_HALTED):
+        name = f"{key}:{number}" if number else key
+        refusal = desk.refusal(name)
+        if refusal is None:
+            if at <= desk.now:
+                yield Task(command, subject, name, at)
+            return
+        if not refusal.name.endswith("Halted"):
+            return
+        at = refusal.at + AFTER_A_HALT
 
 
 class World(Protocol):

@@ -12,14 +12,9 @@ from contracts import Address, Amount, EventId
 from contracts.treasury import (
     ESCROW_TIMEOUT_SECONDS,
     MINT_RETRY_MAX,
-    NEW_DESTINATION_REVIEW_SECONDS,
     OUTFLOW,
     PAYOUT_ATTEMPTS_MAX,
-    PAYOUT_SINGLE_MAX_USD_CENTS,
     RATE_SCALE,
-    RESERVES_AGE_MAX_SECONDS,
-    REVIEW_THRESHOLD_USD_CENTS,
-    REVIEW_TIMEOUT_SECONDS,
     AccountId,
     CancelWithdrawal,
     ExpireHold,
@@ -41,6 +36,7 @@ from contracts.treasury import (
     RouteWithdrawal,
     SubmitPayout,
     Transaction,
+    TreasuryParameters,
     WithdrawalId,
     WriteDownBacking,
     account_stream,
@@ -48,6 +44,7 @@ from contracts.treasury import (
     stablecoin_stream,
     withdrawal_stream,
 )
+from projections._policy import is_halted, parameters
 from projections.treasury import (
     DepositDue,
     LossDue,
@@ -85,19 +82,21 @@ def streams(world: World) -> Iterator[Stream]:
 class Room:
     """What may still be minted of each coin, less what this plan has asked for."""
 
-    def __init__(self, turns: dict[str, CoinTurn], now: datetime) -> None:
-        self._turns, self._now, self._asked = turns, now, dict.fromkeys(turns, 0)
+    def __init__(self, turns: dict[str, CoinTurn], desk: Desk) -> None:
+        self._turns, self._now, self._asked = turns, desk.now, dict.fromkeys(turns, 0)
+        self._is_halted = is_halted("treasury", "minting", desk.now, desk.connection)
+        self._age = timedelta(seconds=parameters(TreasuryParameters, desk.connection).reserves_age_max_seconds)
 
     def is_paused(self, coin: str) -> bool:
         turn = self._turns.get(coin)
-        return turn is None or not turn.is_open
+        return turn is None or not turn.is_open or self._is_halted
 
     def take(self, coin: str, cents: int) -> CoinTurn | None:
         """The coin's turn where so much fits; a mint that would be refused is not asked for."""
         turn = self._turns.get(coin)
-        if turn is None or not turn.is_open or turn.as_of is None:
+        if turn is None or turn.as_of is None or self.is_paused(coin):
             return None
-        fresh = self._now - turn.as_of <= timedelta(seconds=RESERVES_AGE_MAX_SECONDS)
+        fresh = self._now - turn.as_of <= self._age
         if not fresh or self._asked[coin] + cents > turn.free:
             return None
         self._asked[coin] += cents
@@ -109,7 +108,7 @@ class Room:
 
 def issue_when_money_is_available(desk: Desk) -> Iterator[Task]:
     """Backing, then coins, then the mark that they are in the chain; after a second failure the money goes back."""
-    room = Room(coin_turns(desk.connection), desk.now)
+    room = Room(coin_turns(desk.connection), desk)
     for due in deposits_under_way(desk.connection):
         yield from _issue(due, room, desk.now)
 
@@ -162,15 +161,16 @@ def _mint(
 
 def pay_when_burned(rail: Rail, desk: Desk) -> Iterator[Task]:
     """From the escrow to the order that the bank is to have. Bank and chain are called by others."""
+    terms = parameters(TreasuryParameters, desk.connection)
     for due in withdrawals_under_way(desk.connection):
         match due.state:
             case "requested":
                 yield from _cancel(due, desk.now)
             case "escrowed":
-                yield from _route(due, desk)
+                yield from _route(due, terms, desk)
             case "under_review":
                 yield from _release(due)
-                yield from _lapse(due, desk.now)
+                yield from _lapse(due, terms, desk.now)
             case "approved":
                 yield from _fund(due)
             case "funded":
@@ -189,10 +189,11 @@ def _cancel(due: WithdrawalDue, now: datetime) -> Iterator[Task]:
         yield _task(due, CancelWithdrawal(), "cancel", late)
 
 
-def _route(due: WithdrawalDue, desk: Desk) -> Iterator[Task]:
+def _route(due: WithdrawalDue, terms: TreasuryParameters, desk: Desk) -> Iterator[Task]:
     """To review at once where there is a reason; else once it is counted; and to review where it does not fit."""
-    cents, reasons = _usd_cents(due), tuple(_reasons(due))
-    large = cents > min(PAYOUT_SINGLE_MAX_USD_CENTS, REVIEW_THRESHOLD_USD_CENTS)
+    cents, reasons = _usd_cents(due), tuple(_reasons(due, terms))
+    # Never above the single maximum.
+    large = cents > terms.review_threshold_usd_cents
     reserve = f"reserve:{due.withdrawal}"
     refusal = desk.refusal(reserve)
     if reasons or large or due.reserved is not None:
@@ -210,17 +211,17 @@ def _usd_cents(due: WithdrawalDue) -> int:
     return -(-due.payout.units * rate // RATE_SCALE)
 
 
-def _reasons(due: WithdrawalDue) -> Iterator[Reason]:
+def _reasons(due: WithdrawalDue, terms: TreasuryParameters) -> Iterator[Reason]:
     """Of those that the views know; what the amount and the rate say, the rule itself adds."""
     known_for = (due.escrowed or due.since) - due.destination_since
-    if known_for < timedelta(seconds=NEW_DESTINATION_REVIEW_SECONDS):
+    if known_for < timedelta(seconds=terms.new_destination_review_seconds):
         yield "new_destination"
     if due.came_back:
         yield "after_return"
 
 
-def _lapse(due: WithdrawalDue, now: datetime) -> Iterator[Task]:
-    late = (due.review_since or due.since) + timedelta(seconds=REVIEW_TIMEOUT_SECONDS) + CLOCKS_DIFFER
+def _lapse(due: WithdrawalDue, terms: TreasuryParameters, now: datetime) -> Iterator[Task]:
+    late = (due.review_since or due.since) + timedelta(seconds=terms.review_timeout_seconds) + CLOCKS_DIFFER
     if late <= now:
         yield _task(due, LapseReview(), "lapse", late)
 
@@ -262,7 +263,7 @@ def _task(due: WithdrawalDue, command: Step, errand: str, at: datetime) -> Task:
 def reissue_when_payout_returns(desk: Desk) -> Iterator[Task]:
     """What came back backs coins again, which go to the wallet that they came from. While minting is paused nothing is begun:
     a reviewer may have the bank try once more."""
-    room = Room(coin_turns(desk.connection), desk.now)
+    room = Room(coin_turns(desk.connection), desk)
     for due in returns_under_way(desk.connection):
         yield from _reissue(due, room)
 

@@ -11,8 +11,9 @@ import domain
 from adapters.replay.cuts import Cut
 from adapters.replay.folding import Check, unchecked
 from adapters.replay.sources import Source
-from contracts import Event, parse_event, partition_of, read_event, shard_name
+from contracts import Event, is_policy, parse_event, partition_of, read_event, shard_name
 from domain import Aggregate
+from domain._policy import Policy
 
 
 class NoSuchStream(LookupError):
@@ -20,7 +21,7 @@ class NoSuchStream(LookupError):
 
 
 def aggregates_of(context: str) -> list[type[Aggregate[Any]]]:
-    """The aggregate classes of a context, in the order of their names."""
+    """The aggregate classes of a context but its policy, in the order of their names."""
     return sorted(set(_aggregates(context)), key=lambda kind: kind.__name__)
 
 
@@ -37,7 +38,8 @@ async def aggregate_at(
     events = [event async for event in _events(source, stream, shard, cut.get(shard, 0), check)]
     if not events:
         raise NoSuchStream(f"nothing was recorded in {stream} up to there")
-    states = (_state(kind, stream, events) for kind in aggregates_of(context))
+    kinds = [Policy] if is_policy(type(events[0])) else aggregates_of(context)
+    states = (_state(kind, stream, events) for kind in kinds)
     return {name: fields for name, fields, is_changed in states if is_changed}
 
 

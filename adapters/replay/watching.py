@@ -50,7 +50,7 @@ def watched(projection: Projection, saw: Saw) -> Projection:
 
     def project(event: Event, record: Record, session: Session) -> None:
         watching = Watching(session)
-        projection.project(event, record, watching)
+        projection.fold(event, record, watching)
         if touches := watching.touches():
             saw(record, touches)
 

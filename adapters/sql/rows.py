@@ -163,3 +163,5 @@ class Decided:
     changed_keys: Collection[str] = ()
     """Keys whose authority it changes: its time is drawn, and it is signed, under their lock."""
     repeats: Sequence[tuple[int, int]] = ()
+    policies: Collection[str] = ()
+    """Policies that it appends to: who decides by one of them meanwhile does so before or after it."""

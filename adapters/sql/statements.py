@@ -32,6 +32,9 @@ class Statements:
         self.heads = self._select(events.c.stream, events.c.stream, func.max(events.c.version)).group_by(events.c.stream)
         one_shard = select(shards).where(shards.c.id == bindparam("id"))
         self.shard_held, self.shard_shared = one_shard.with_for_update(), one_shard.with_for_update(read=True)
+        # Of a transaction, by a number that the stream's name gives: nothing is stored.
+        self.policy_held = text("select pg_advisory_xact_lock(hashtextextended(:stream, 0))")
+        self.policy_shared = text("select pg_advisory_xact_lock_shared(hashtextextended(:stream, 0))")
         self.keys_held = self._select(keys.c.key, keys.c.key).order_by(keys.c.key).with_for_update()
         self.keys_shared = (
             self._select(keys.c.key, keys.c.key, keys.c.shard, keys.c.sequence).order_by(keys.c.key).with_for_update(read=True)

@@ -33,7 +33,7 @@ from adapters.sql.rows import (
 from adapters.sql.shelves import Shelves
 from adapters.sql.statements import ADVANCED, Statements
 from commands import AuthorityChange, Grant
-from contracts import ZERO_HASH, instant, rfc3339
+from contracts import ZERO_HASH, instant, is_policy_stream, rfc3339
 
 CHANNEL = "spaceos_committed"
 """PostgreSQL notifies it in the transaction of each batch."""
@@ -219,15 +219,25 @@ class Store:
 
     def _fence(self, connection: Connection, batch: Decided) -> None:
         mine = {shard.id: shard for shard in batch.shards}
-        others = {shard for shard, _ in batch.looked_at.values()} - mine.keys()
+        looked_at = {shard for stream, (shard, _) in batch.looked_at.items() if not is_policy_stream(stream)}
+        others = looked_at - mine.keys()
         # In one order for everybody, or two workers that look at each other's shards would wait for ever.
         for shard_id in sorted(mine.keys() | others):
             statement = self._sql.shard_shared if shard_id in others else self._sql.shard_held
             row = connection.execute(statement, {"id": shard_id}).one()
             if shard_id in mine and Shard(**row._mapping) != mine[shard_id]:
                 raise Fenced(f"{mine[shard_id].events} is at {row.next_sequence}, {mine[shard_id].next_sequence} was believed")
+        if self._postgresql:
+            self._lock_policies(connection, batch)
         if batch.looked_at:
             self._compare_streams(connection, batch.looked_at)
+
+    def _lock_policies(self, connection: Connection, batch: Decided) -> None:
+        # Nearly every decision looks at its context's policy. Were the shard in which that lies locked for it, all shards of
+        # the context would wait for that one; so a policy has a lock of its own. SQLite has one writer, and needs none.
+        for stream in sorted({stream for stream in batch.looked_at if is_policy_stream(stream)} | set(batch.policies)):
+            statement = self._sql.policy_held if stream in batch.policies else self._sql.policy_shared
+            connection.execute(statement, {"stream": stream})
 
     def _compare_streams(self, connection: Connection, looked_at: Mapping[str, tuple[int, int]]) -> None:
         heads: Sequence[Any] = connection.execute(self._sql.heads, self._values(looked_at)).all()

@@ -136,7 +136,7 @@ class Projector:
             try:
                 with connection.begin_nested():
                     record = parse_event(row.value)
-                    self._projection.project(read_event(record.document), record, session)
+                    self._projection.fold(read_event(record.document), record, session)
                     session.flush(connection)
                     release(connection, self.name, shard, row.sequence)
             except Exception as error:
@@ -162,7 +162,7 @@ class Projector:
                 break
 
     def _fold(self, session: SqlSession, facts: Sequence[Fact], held: Collection[str]) -> list[Parked]:
-        project, keep = self._projection.project, session.keep
+        project, keep = self._projection.fold, session.keep
         entries: list[Parked] = []
         waiting = set(held)
         for fact in facts:

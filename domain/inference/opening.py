@@ -43,12 +43,12 @@ def _refuse_contradicting(offer: OfferId, entry: Considered | None, command: Ope
         raise ConstraintBroken(f"{offer} is chosen but excluded", "chain")
 
 
-def refuse_unfunded(command: OpenRequest) -> None:
+def refuse_unfunded(command: OpenRequest, protocol_fee_bp: int) -> None:
     """Raises NoRate, NotHeld."""
     if command.funds is None:
         return
     if command.funds.asset != "USD.s":
         raise NoRate(f"{command.funds.asset} has no rate in USD.s", "funds")
     dearest = max(entry.cost for entry in command.considered if entry.offer in command.chain)
-    if command.funds.amount < to_be_held(dearest):
-        raise NotHeld(f"{command.funds.amount} is held, {to_be_held(dearest)} may be owed", "funds")
+    if command.funds.amount < (owed := to_be_held(dearest, protocol_fee_bp)):
+        raise NotHeld(f"{command.funds.amount} is held, {owed} may be owed", "funds")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from contracts.inference import (
+    INFERENCE,
     AttemptEnded,
     Considered,
     DisputeCause,
@@ -86,7 +87,7 @@ def settled(
     prompt_tokens = min(claimed_prompt, opened.prompt_tokens)
     completion_tokens = min(claimed_completion, opened.max_tokens * opened.n)
     price = prompt_tokens * terms.prompt_price + completion_tokens * terms.completion_price
-    fee, funds = protocol_fee(price), opened.funds
+    fee, funds = protocol_fee(price, billed_at(opened)), opened.funds
     if funds is not None and price + fee > funds.amount:
         raise BeyondHold(f"{price + fee} is owed, {funds.amount} is held")
     anew = funds is not None and closed is not None
@@ -97,6 +98,11 @@ def settled(
         protocol_fee=fee, prepaid=False, epoch=terms.epoch, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens,
         prompt_price=terms.prompt_price, completion_price=terms.completion_price, model_digest=terms.model_digest,
     )  # fmt: skip
+
+
+def billed_at(opened: RequestOpened) -> int:
+    """Basis points of the protocol fee: those of its opening."""
+    return INFERENCE.protocol_fee_bp if opened.protocol_fee_bp is None else opened.protocol_fee_bp
 
 
 def _refuse_other_terms(

@@ -7,6 +7,7 @@ from typing import assert_never
 from contracts import Amount, Did, Digest, Uuid
 from contracts.inference import (
     DISPUTE_SECONDS,
+    INFERENCE,
     MAX_ATTEMPTS,
     MAX_RECEIPTS,
     RACERS,
@@ -24,6 +25,7 @@ from contracts.inference import (
     DisputeResolved,
     EndAttempt,
     InferenceEvent,
+    InferenceParameters,
     NotePayment,
     OpenRequest,
     ReceiptDisputed,
@@ -87,7 +89,9 @@ class Request(Aggregate[InferenceEvent]):
     is_paid: bool = False
     closed: RequestClosed | None = None
 
-    def open(self, command: OpenRequest, now: datetime, command_hash: Digest | None = None) -> None:
+    def open(
+        self, command: OpenRequest, now: datetime, command_hash: Digest | None = None, terms: InferenceParameters = INFERENCE
+    ) -> None:
         """Record the request and the router's decision (white paper 5.2, 5.3). `command_hash` is of the signed command.
 
         Raises NoProviderEligible, TargetUnreachable, TableTooOld, ConstraintBroken, NoRate, NotHeld, AlreadyOpened.
@@ -96,6 +100,7 @@ class Request(Aggregate[InferenceEvent]):
             key=command.key, block=command.block, kind=command.kind, model=command.model, stream=command.stream,
             prompt_tokens=command.prompt_tokens, max_tokens=command.max_tokens, n=command.n, request_hash=command.request_hash,
             funds=command.funds, opened=command_hash if command.funds else None,
+            protocol_fee_bp=terms.protocol_fee_bp if terms.policy_version else None, policy_version=terms.policy_version,
         )  # fmt: skip
         decided = RouteDecided(
             request=Uuid(self.id), model=command.model, strategy=command.strategy, constraints=command.constraints,
@@ -104,13 +109,15 @@ class Request(Aggregate[InferenceEvent]):
             chain=command.chain, considered=command.considered,
         )  # fmt: skip
         if self.opened is not None:
-            # The same wish signed again has another hash; receipts are for the first.
-            if (self.opened, self.decided) != (opened.model_copy(update={"opened": self.opened.opened}), decided):
+            # The same wish signed again has another hash, and may come after a change; receipts are for the first.
+            of_then = ("opened", "protocol_fee_bp", "policy_version")
+            first = {name: getattr(self.opened, name) for name in of_then}
+            if (self.opened, self.decided) != (opened.model_copy(update=first), decided):
                 raise AlreadyOpened
             return
         refuse_empty(command)
         refuse_contradictions(command)
-        refuse_unfunded(command)
+        refuse_unfunded(command, terms.protocol_fee_bp)
         if abs(now - command.as_of) > timedelta(seconds=TABLE_AGE_SECONDS):
             raise TableTooOld(f"the table is of {command.as_of.isoformat()}, it is {now.isoformat()}", "as_of")
         self.record(opened)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import assert_never
 
-from contracts import Record
+from contracts import Halted, Lifted, ParameterAdopted, PolicyEvent, Record
 from contracts.liveness import STALE_SECONDS, EpochClosed, HeartbeatsRecorded, LivenessEvent, SlotsExcused
 from contracts.providers import (
     TIERS,
@@ -141,17 +141,19 @@ class RoutingTable:
         """Whether the index may be asked about that moment: whoever is not in it is then stale."""
         return now_ms >= self._newest_ms - GRACE_MS
 
-    def apply(self, event: ProvidersEvent | LivenessEvent, record: Record) -> None:
+    def apply(self, event: ProvidersEvent | LivenessEvent | PolicyEvent, record: Record) -> None:
         """The next event of its shard."""
         self.fold(event, record.stream_id)
         self.cut[record.shard] = record.sequence + 1
 
-    def fold(self, event: ProvidersEvent | LivenessEvent, stream_id: str) -> None:
+    def fold(self, event: ProvidersEvent | LivenessEvent | PolicyEvent, stream_id: str) -> None:
         """One event of the stream with that id."""
         match event:
             case HeartbeatsRecorded():
                 self._hear(event)
             case SlotsExcused() | EpochClosed() | GpuBound() | GpuContested():
+                pass
+            case ParameterAdopted() | Halted() | Lifted():
                 pass
             case OfferDeclared() | OfferWithdrawn() | OfferSuspended() | OfferReinstated():
                 self._fold_offer(event, stream_id)

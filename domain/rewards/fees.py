@@ -1,20 +1,21 @@
 """Fees: each is divided in whole units, and what a division leaves over is carried to the next: nobody's share drifts."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, assert_never
 
 from contracts import Amount
 from contracts.rewards import (
-    BURN_PERCENT,
-    PROTOCOL_FEE_PERCENT,
+    REWARDS,
     SPACE,
-    SPLITS,
+    FeeKind,
     FeeSplit,
     FeeTaken,
     Left,
     Payee,
+    RewardsParameters,
     Split,
     SplitFee,
     TakeFee,
@@ -38,7 +39,7 @@ class AlreadyTaken(Refused):
 
 
 class WrongProtocolFee(Refused):
-    """The protocol fee is one per cent of the price, rounded up, and nothing where a bundle has paid it (white paper 9.7)."""
+    """The protocol fee is one per cent, or what was adopted, rounded up; nothing where a bundle paid it (white paper 9.7)."""
 
 
 class EpochNotOpen(Refused):
@@ -53,14 +54,18 @@ class ModelNotNamed(Refused):
     """An inference has a model, and its share an owner or an escrow."""
 
 
-def protocol_fee(price: int) -> int:
+def protocol_fee(price: int, basis_points: int = REWARDS.protocol_fee_bp) -> int:
     """On top of the price, rounded up: a price of one unit costs two."""
-    return -(-price * PROTOCOL_FEE_PERCENT // 100)
+    return -(-price * basis_points // 10_000)
 
 
-def fee_inside(bundle: int) -> int:
+def fee_inside(bundle: int, basis_points: int = REWARDS.protocol_fee_bp) -> int:
     """The protocol fee that a bundle's price contains: 1.00 of 100.00, for what is left buys 99.00 and its fee."""
-    return bundle - bundle * 100 // (100 + PROTOCOL_FEE_PERCENT)
+    return bundle - bundle * 10_000 // (10_000 + basis_points)
+
+
+def split_of(kind: FeeKind, terms: RewardsParameters) -> Split:
+    return terms.split_percent if kind == "inference" else terms.storage_split_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,11 @@ class FeeStream(Aggregate[FeeEvent]):
     """The newest epoch of its fees."""
     said: Shelf[Said] = shelf("receipt", "reference")
 
-    def split(self, command: SplitFee, now: datetime, registered: Payee | None = None, split: Split | None = None) -> None:
-        """`registered` is the model's owner, where one is.
+    def split(
+        self, command: SplitFee, now: datetime, registered: Payee | None = None, terms: RewardsParameters = REWARDS,
+        billed_at: Collection[int] = (REWARDS.protocol_fee_bp,),
+    ) -> None:  # fmt: skip
+        """`registered` is the model's owner, where one is; `billed_at` the protocol fees at which a bill may have been made.
 
         Raises NotOfThisStream, ReceiptAlreadySplit, EpochNotOpen, WrongProtocolFee, ModelNotNamed.
         """
@@ -92,13 +100,13 @@ class FeeStream(Aggregate[FeeEvent]):
             return
         self._require_epoch(command.epoch, now)
         price = command.price.units
-        if command.protocol_fee != (0 if command.prepaid else protocol_fee(price)):
+        if command.protocol_fee not in ((0,) if command.prepaid else [protocol_fee(price, bp) for bp in billed_at]):
             raise WrongProtocolFee(field="protocol_fee")
         if command.kind == "inference" and command.model is None:
             raise ModelNotNamed(field="model")
-        self.record(self._divided(command, split or SPLITS[command.kind], command.model_owner or registered))
+        self.record(self._divided(command, terms, command.model_owner or registered))
 
-    def take(self, command: TakeFee, now: datetime) -> None:
+    def take(self, command: TakeFee, now: datetime, terms: RewardsParameters = REWARDS) -> None:
         """Raises NotOfThisStream, AlreadyTaken, EpochNotOpen."""
         asset = command.amount.asset
         if not (self.id.startswith(f"{command.source}.") and self.id.endswith(f".{asset}")):
@@ -108,11 +116,11 @@ class FeeStream(Aggregate[FeeEvent]):
                 raise AlreadyTaken(field="reference")
             return
         self._require_epoch(command.epoch, now)
-        burned, rest = divmod(self.left.burn + command.amount.units * BURN_PERCENT, 100)
+        burned, rest = divmod(self.left.burn + command.amount.units * terms.burn_percent, 100)
         self.record(
             FeeTaken(
                 **dict(command), **_burned(asset, burned), kept=command.amount.units - burned,
-                left=self.left.model_copy(update={"burn": rest}),
+                left=self.left.model_copy(update={"burn": rest}), policy_version=terms.policy_version,
             )
         )  # fmt: skip
 
@@ -133,14 +141,14 @@ class FeeStream(Aggregate[FeeEvent]):
         if epoch > epoch_at(now) or epoch <= self.newest - KNOWN_EPOCHS:
             raise EpochNotOpen(field="epoch")
 
-    def _divided(self, command: SplitFee, split: Split, owner: Payee | None) -> FeeSplit:
-        price, asset, left = command.price.units, command.price.asset, self.left
+    def _divided(self, command: SplitFee, terms: RewardsParameters, owner: Payee | None) -> FeeSplit:
+        price, asset, left, split = command.price.units, command.price.asset, self.left, split_of(command.kind, terms)
         provider, r_provider = divmod(left.provider + price * split.provider, 100)
         model, r_model = divmod(left.model + price * split.model, 100)
         oracles, r_oracles = divmod(left.oracles + price * split.oracles, 100)
         treasury, r_treasury = divmod(left.treasury + price * split.treasury, 100)
         receipt = treasury + command.protocol_fee
-        burned, r_burn = divmod(left.burn + receipt * BURN_PERCENT, 100)
+        burned, r_burn = divmod(left.burn + receipt * terms.burn_percent, 100)
         rest = Left.model_construct(
             provider=r_provider, model=r_model, oracles=r_oracles, treasury=r_treasury, burn=r_burn
         )  # fmt: skip
@@ -148,6 +156,7 @@ class FeeStream(Aggregate[FeeEvent]):
             **{**dict(command), "model_owner": owner}, split=split, provider_share=provider, model_share=model,
             oracle_share=oracles, treasury_share=treasury, **_burned(asset, burned), kept=receipt - burned,
             rounding=(r_provider + r_model + r_oracles + r_treasury) // 100, left=rest,
+            policy_version=terms.policy_version,
         )  # fmt: skip
 
     def _require_own(self, kind: str, payee: str, asset: str) -> None:

@@ -5,9 +5,8 @@ from typing import assert_never
 
 from contracts.providers import Tier
 from contracts.rewards import (
-    BASE_APR_BP,
-    BREACH_MISSED_PERCENT,
     MULTIPLIERS,
+    REWARDS,
     SLA_MISSED_PERCENT,
     USAGE_REWARD_UNITS,
     YEAR_SECONDS,
@@ -16,6 +15,7 @@ from contracts.rewards import (
     Paid,
     Pay,
 )
+from contracts.staking import STAKING
 from domain import Aggregate, Refused
 from domain.rewards.epochs import Epoch, NotClosed
 
@@ -41,12 +41,16 @@ class OfAnotherEpoch(Refused):
     """The epoch's own stream says whether it is open."""
 
 
-def terms(tier: Tier, expected: int, missed: int) -> tuple[int, int]:
+def terms(
+    tier: Tier, expected: int, missed: int, base_apr_bp: int = REWARDS.base_apr_bp,
+    breach_percent: int = STAKING.downtime_threshold_percent,
+) -> tuple[int, int]:  # fmt: skip
     """Basis points on stake and multiplier in hundredths, by the tier at the epoch's start and the epoch's slots.
 
-    Within the SLA of 99 % the tier's multiplier, to 95 % none, below no yield on stake; Free never has one (white paper 5.4).
+    Within the SLA of 99 % the tier's multiplier, to the breach none, below no yield on stake; Free never has
+    one (white paper 5.4).
     """
-    base = 0 if tier == "free" or missed * 100 > expected * BREACH_MISSED_PERCENT else BASE_APR_BP
+    base = 0 if tier == "free" or missed * 100 > expected * breach_percent else base_apr_bp
     return base, MULTIPLIERS[tier] if missed * 100 <= expected * SLA_MISSED_PERCENT else 100
 
 

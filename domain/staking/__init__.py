@@ -104,7 +104,7 @@ class NotOpen(Refused):
 
 
 class NotBreached(Refused):
-    """Five percent missed is no breach, and an epoch that left fewer than 144 slots breaches nobody."""
+    """Five percent missed, or what was adopted, is no breach, and an epoch that left fewer than 144 slots breaches nobody."""
 
 
 class EvidenceTooOld(Refused):
@@ -113,6 +113,10 @@ class EvidenceTooOld(Refused):
 
 class BaseDiffers(Refused):
     """What is said to have been at risk when the epoch began was not."""
+
+
+class OtherTerms(Refused):
+    """A case is opened by the policy that was in force when the epoch of the offence began."""
 
 
 class PanelNotDrawn(Refused):

@@ -9,22 +9,22 @@ from contracts.providers import TIERS, Tier
 from contracts.staking import (
     DISPUTE_BOND_MINIMUM,
     DISPUTE_BOND_PERCENT,
-    DOWNTIME_THRESHOLD_PERCENT,
     EXPECTED_MINIMUM,
     PANEL_SIZE,
     SLA_PERCENT,
     SPACE_STAKING_APR_BP,
-    TIER_MINIMUM,
+    STAKING,
     YEAR_SECONDS,
     SubjectName,
+    TierMinimum,
 )
 
 EPOCH_SECONDS = SLOT_SECONDS * SLOTS_PER_EPOCH
 
 
-def is_breach(missed: int, expected: int) -> bool:
+def is_breach(missed: int, expected: int, percent: int = STAKING.downtime_threshold_percent) -> bool:
     """More than 5 % of the slots that the epoch left; `expected` is without the excused ones (white paper 9.6)."""
-    return expected >= EXPECTED_MINIMUM and missed * 100 > expected * DOWNTIME_THRESHOLD_PERCENT
+    return expected >= EXPECTED_MINIMUM and missed * 100 > expected * percent
 
 
 def meets_sla(missed: int, expected: int) -> bool:
@@ -46,10 +46,12 @@ def dispute_bond(slash: int) -> int:
     return max(DISPUTE_BOND_MINIMUM, -(-slash * DISPUTE_BOND_PERCENT // 100))
 
 
-def tier_of(active: int) -> Tier:
+def tier_of(active: int, minimum: TierMinimum = STAKING.tier_minimum) -> Tier:
     """By a wallet's active stake (white paper 5.4)."""
-    reached: list[Tier] = [tier for tier in TIERS if active >= TIER_MINIMUM[tier]]
-    return reached[-1]
+    needed: dict[Tier, int] = {
+        "free": 0, "basic": minimum.basic, "pro": minimum.pro, "enterprise": minimum.enterprise,
+    }  # fmt: skip
+    return [tier for tier in TIERS if active >= needed[tier]][-1]
 
 
 def drawn(seed: str, oracles: Iterable[str]) -> tuple[SubjectName, ...]:

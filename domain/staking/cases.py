@@ -8,14 +8,10 @@ from typing import Literal, assert_never
 
 from contracts import Did, Digest, StreamName, Uuid
 from contracts.staking import (
-    APPEAL_ANSWER_SECONDS,
-    APPEAL_SECONDS,
     ATTEST_SECONDS,
     COUNCIL_NEEDED,
-    DISPUTE_SECONDS,
     EVIDENCE_SECONDS,
-    POLICY_VERSION,
-    PROOF_SLASH_PERCENT,
+    STAKING,
     Appeal,
     Appealed,
     AppealResolved,
@@ -41,6 +37,7 @@ from contracts.staking import (
     ResolveDispute,
     Share,
     SignedCommand,
+    StakingParameters,
     SubjectName,
     case_id,
 )
@@ -61,6 +58,7 @@ from domain.staking import (
     NotDisputed,
     NotOnPanel,
     NotOpen,
+    OtherTerms,
     PanelNotDrawn,
     SamePerson,
     StillOpen,
@@ -90,26 +88,28 @@ class SlashCase(Aggregate[CaseEvent]):
     """By person."""
     outcome: Outcome = ""
 
-    def open(self, command: OpenCase, at_risk: Sequence[int], now: datetime) -> None:
-        """Accuse. `at_risk` is what each base had when the epoch began, as its collateral says.
+    def open(self, command: OpenCase, at_risk: Sequence[int], now: datetime, terms: StakingParameters = STAKING) -> None:
+        """Accuse. `at_risk` is what each base had when the epoch began, as its collateral says, `terms` what held then.
 
-        Raises AddressedWrongly, AlreadyOpen, NotBreached, EvidenceTooOld, BaseDiffers, PanelNotDrawn.
+        Raises AddressedWrongly, AlreadyOpen, OtherTerms, NotBreached, EvidenceTooOld, BaseDiffers, PanelNotDrawn.
         """
         self._require_name(command.subject, command.offence, command.epoch, command.evidence)
         needed, until = signatures_needed(len(command.panel)), now + timedelta(seconds=ATTEST_SECONDS)
-        event = CaseOpened(needed=needed, attest_until=until, **dict(command))
+        threshold = terms.downtime_threshold_percent if terms.policy_version and command.offence == "downtime" else None
+        event = CaseOpened(needed=needed, attest_until=until, threshold_percent=threshold, **dict(command))
         if self.opened is not None:
             if self.opened != event.model_copy(update={"attest_until": self.opened.attest_until}):
                 raise AlreadyOpen
             return
-        self._require_offence(command, now)
+        self._require_terms(command, terms)
+        self._require_offence(event, now)
         if [base.units for base in command.bases] != list(at_risk):
             raise BaseDiffers(f"there were {', '.join(map(str, at_risk))} units at risk", "bases")
         if command.subject in command.panel or command.panel != drawn(command.seed, command.panel):
             raise PanelNotDrawn(field="panel")
         self.record(event)
 
-    def attest(self, command: Attest, *, actor: str, person: str, now: datetime) -> None:
+    def attest(self, command: Attest, *, actor: str, person: str, now: datetime, terms: StakingParameters = STAKING) -> None:
         """A witness's finding; enough equal ones attest the case, or show that there is none.
 
         Raises NotOpen, NotOnPanel, AlreadyAttested, FindingIncomplete, WindowClosed.
@@ -128,11 +128,11 @@ class SlashCase(Aggregate[CaseEvent]):
             raise WindowClosed(f"witnesses were heard until {case.attest_until:%F %T} UTC")
         self.record(Attested(oracle=SubjectName(person), key=Did(actor), **dict(command)))
         if self.attested is None and self._agreeing(finding) >= case.needed:
-            self._conclude(finding, now)
+            self._conclude(finding, now, terms)
 
     def prove(
         self, accused: str, key: str, epoch: int, evidence: Digest, bases: Sequence[Base], now: datetime,
-        *, proof: tuple[SignedCommand, ...], manifest: JsonText | None = None,
+        *, proof: tuple[SignedCommand, ...], manifest: JsonText | None = None, terms: StakingParameters = STAKING,
     ) -> None:  # fmt: skip
         """Open and attest at once, by evidence that proves itself. Raises AddressedWrongly, EvidenceTooOld."""
         self._require_name(accused, "proof", epoch, evidence)
@@ -142,11 +142,11 @@ class SlashCase(Aggregate[CaseEvent]):
         self.record(
             CaseOpened(
                 subject=SubjectName(accused), offence="proof", epoch=epoch, evidence=evidence, key=Did(key),
-                bases=tuple(bases), percent=PROOF_SLASH_PERCENT, panel=(), policy_version=POLICY_VERSION, needed=0,
-                attest_until=now,
+                bases=tuple(bases), percent=terms.bad_proof_slash_percent, panel=(),
+                policy_version=terms.policy_version or 1, needed=0, attest_until=now,
             )
         )  # fmt: skip
-        self._attest(now, proof=proof, manifest=manifest)
+        self._attest(now, terms, proof=proof, manifest=manifest)
 
     def post(self, command: PostBond) -> None:
         """A bond that the treasury holds. Raises NotAttested, AlreadyClosed, HoldUsed, AddressedWrongly."""
@@ -174,7 +174,7 @@ class SlashCase(Aggregate[CaseEvent]):
         bond = self._require_bond(command.hold, attested.bond)
         self.record(Disputed(hold=command.hold, account=bond.account, statement=command.statement, proposal=proposal))
 
-    def resolve_dispute(self, command: ResolveDispute, now: datetime) -> None:
+    def resolve_dispute(self, command: ResolveDispute, now: datetime, terms: StakingParameters = STAKING) -> None:
         """What the vote says; without a quorum nobody is guilty. Raises NotDisputed, AlreadyClosed."""
         if self.disputed is None or self.disputed.proposal != command.proposal:
             raise NotDisputed(field="proposal")
@@ -182,13 +182,13 @@ class SlashCase(Aggregate[CaseEvent]):
             if (self.resolved.upheld, self.resolved.quorum_met) != (command.upheld, command.quorum_met):
                 raise AlreadyClosed("the vote was recorded with another result")
             return
-        self.record(DisputeResolved(appeal_until=now + timedelta(seconds=APPEAL_SECONDS), **dict(command)))
+        self.record(DisputeResolved(appeal_until=now + timedelta(seconds=terms.appeal_seconds), **dict(command)))
         if not command.quorum_met:
             self._void("no_quorum")
         elif not command.upheld:
             self._void("dispute_won")
 
-    def appeal(self, command: Appeal, now: datetime) -> None:
+    def appeal(self, command: Appeal, now: datetime, terms: StakingParameters = STAKING) -> None:
         """A second look, once. Raises NotDisputed, AlreadyClosed, AlreadyDisputed, WindowClosed, BondTooSmall."""
         if self.appealed is not None:
             if (self.appealed.hold, self.appealed.statement) != (command.hold, command.statement):
@@ -200,7 +200,7 @@ class SlashCase(Aggregate[CaseEvent]):
         if now > self.resolved.appeal_until:
             raise WindowClosed(f"appeals were heard until {self.resolved.appeal_until:%F %T} UTC")
         bond = self._require_bond(command.hold, 2 * attested.bond, besides=self.disputed)
-        until = now + timedelta(seconds=APPEAL_ANSWER_SECONDS)
+        until = now + timedelta(seconds=terms.appeal_answer_seconds)
         self.record(Appealed(hold=command.hold, account=bond.account, statement=command.statement, answer_until=until))
 
     def resolve_appeal(self, command: ResolveAppeal, *, actor: str, person: str, now: datetime) -> None:
@@ -281,17 +281,18 @@ class SlashCase(Aggregate[CaseEvent]):
             case _:
                 assert_never(event)
 
-    def _conclude(self, finding: Finding, now: datetime) -> None:
+    def _conclude(self, finding: Finding, now: datetime, terms: StakingParameters) -> None:
         case = self._require_open()
-        if case.uptime is not None and finding.missed is not None and not is_breach(finding.missed, case.uptime.expected):
+        uptime, missed = case.uptime, finding.missed
+        if uptime is not None and missed is not None and not is_breach(missed, uptime.expected, threshold_of(case)):
             self._void("not_breached")
         elif finding.verdict == "innocent":
             self._void("innocent")
         else:
-            self._attest(now, finding=finding)
+            self._attest(now, terms, finding=finding)
 
     def _attest(
-        self, now: datetime, finding: Finding | None = None, proof: tuple[SignedCommand, ...] = (),
+        self, now: datetime, terms: StakingParameters, finding: Finding | None = None, proof: tuple[SignedCommand, ...] = (),
         manifest: JsonText | None = None,
     ) -> None:  # fmt: skip
         amounts = shares(self._require_open())
@@ -299,7 +300,7 @@ class SlashCase(Aggregate[CaseEvent]):
             CaseAttested(
                 finding=finding, proof=proof, manifest=manifest, amounts=amounts,
                 bond=dispute_bond(sum(share.units for share in amounts)),
-                dispute_until=now + timedelta(seconds=DISPUTE_SECONDS),
+                dispute_until=now + timedelta(seconds=terms.dispute_seconds),
             )
         )  # fmt: skip
 
@@ -327,10 +328,15 @@ class SlashCase(Aggregate[CaseEvent]):
         if self.id != wanted:
             raise AddressedWrongly(f"the case is staking/case/{wanted}", "subject")
 
-    def _require_offence(self, command: OpenCase, now: datetime) -> None:
+    def _require_terms(self, command: OpenCase, terms: StakingParameters) -> None:
+        percent = terms.downtime_slash_percent if command.offence == "downtime" else terms.bad_proof_slash_percent
+        if (command.percent, command.policy_version) != (percent, version := terms.policy_version or 1):
+            raise OtherTerms(f"policy {version} was in force when epoch {command.epoch} began: {percent} per cent", "percent")
+
+    def _require_offence(self, command: CaseOpened, now: datetime) -> None:
         if command.offence == "downtime":
-            uptime = command.uptime
-            if uptime is None or now < starts(command.epoch + 1) or not is_breach(uptime.missed, uptime.expected):
+            uptime, percent = command.uptime, threshold_of(command)
+            if uptime is None or now < starts(command.epoch + 1) or not is_breach(uptime.missed, uptime.expected, percent):
                 raise NotBreached(field="uptime")
             if [(base.kind, base.subject) for base in command.bases] != [("bond", command.subject)]:
                 raise BaseDiffers("for downtime only the device's bond is at risk", "bases")
@@ -360,6 +366,11 @@ class SlashCase(Aggregate[CaseEvent]):
             if bond.hold == hold and bond.units >= units and (bond.account, bond.hold) != used:
                 return bond
         raise BondTooSmall(f"{units} units are needed", "hold")
+
+
+def threshold_of(case: CaseOpened) -> int:
+    """Missing more than so many per cent is the breach of which it accuses."""
+    return case.threshold_percent or STAKING.downtime_threshold_percent
 
 
 def shares(case: CaseOpened) -> tuple[Share, ...]:

@@ -10,6 +10,7 @@ from contracts.providers import Tier
 from contracts.staking import (
     DEVICE_BOND,
     ORACLE_MINIMUM,
+    STAKING,
     UNSTAKE_SECONDS,
     CancelUnstake,
     CollateralEvent,
@@ -32,6 +33,7 @@ from contracts.staking import (
     Slashed,
     Stake,
     Staked,
+    StakingParameters,
     SuspendDevice,
     TierChanged,
     Tombstone,
@@ -109,7 +111,7 @@ class Collateral(Aggregate[CollateralEvent]):
     def subject(self) -> str:
         return named_collateral(self.stream)[1]
 
-    def stake(self, command: Stake, now: datetime) -> None:
+    def stake(self, command: Stake, now: datetime, terms: StakingParameters = STAKING) -> None:
         """Put at risk. Raises AddressedWrongly, HoldUsed, Tombstoned, BelowMinimum."""
         self._require_name()
         require_space(command.account)
@@ -124,9 +126,11 @@ class Collateral(Aggregate[CollateralEvent]):
         if active < _MINIMUM[self.kind]:
             raise BelowMinimum(f"{active} units would be active, {_MINIMUM[self.kind]} are needed", "amount")
         self.record(Staked(active=active, epoch=epoch_at(now), **dict(command)))
-        self._change_tier(now)
+        self._change_tier(now, terms)
 
-    def request_unstake(self, command: RequestUnstake, request: Uuid, now: datetime) -> None:
+    def request_unstake(
+        self, command: RequestUnstake, request: Uuid, now: datetime, terms: StakingParameters = STAKING
+    ) -> None:
         """Begin to take it out (white paper 7.3). Raises RequestUsed, ExceedsActive, CasePending."""
         known = self.holding.requests.get(request)
         if known is not None:
@@ -139,9 +143,9 @@ class Collateral(Aggregate[CollateralEvent]):
             raise CasePending(f"cases leave {self.holding.free_active} units", "amount")
         releasable_at = now + timedelta(seconds=UNSTAKE_SECONDS)
         self.record(UnstakeRequested(amount=command.amount, request=request, releasable_at=releasable_at, epoch=epoch_at(now)))
-        self._change_tier(now)
+        self._change_tier(now, terms)
 
-    def cancel(self, command: CancelUnstake, now: datetime) -> None:
+    def cancel(self, command: CancelUnstake, now: datetime, terms: StakingParameters = STAKING) -> None:
         """Raises NoSuchRequest."""
         found = self.holding.requests.get(command.request)
         if found is not None and found.cancelled:
@@ -149,7 +153,7 @@ class Collateral(Aggregate[CollateralEvent]):
         if found is None or not found.left:
             raise NoSuchRequest(field="request")
         self.record(UnstakeCancelled(request=command.request, amount=found.left, epoch=epoch_at(now)))
-        self._change_tier(now)
+        self._change_tier(now, terms)
 
     def withdraw(self, command: Withdraw, now: datetime) -> None:
         """What no case holds of it. Raises NoSuchRequest, StillBonding, CasePending, AddressedWrongly."""
@@ -187,7 +191,7 @@ class Collateral(Aggregate[CollateralEvent]):
         elif command.case not in self.released:
             raise NotHeld(field="case")
 
-    def slash(self, command: Slash, now: datetime) -> None:
+    def slash(self, command: Slash, now: datetime, terms: StakingParameters = STAKING) -> None:
         """Burn what the case holds (white paper 9.6). Raises NotHeld."""
         if command.case in self.slashes:
             return
@@ -196,7 +200,12 @@ class Collateral(Aggregate[CollateralEvent]):
             raise NotHeld(field="case")
         left = self.holding.at_risk - held.units
         self.record(Slashed(case=command.case, amount=held.units, left=left, epoch=epoch_at(now)))
-        self._change_tier(now)
+        self._change_tier(now, terms)
+
+    def review_tier(self, now: datetime, terms: StakingParameters) -> None:
+        """By what is active and what a tier needs now, from the next epoch on. Raises AddressedWrongly."""
+        self._require_name()
+        self._change_tier(now, terms)
 
     def tombstone(self, command: Tombstone) -> None:
         if command.key not in self.tombstones:
@@ -325,7 +334,7 @@ class Collateral(Aggregate[CollateralEvent]):
         if self.holding.active < DEVICE_BOND:
             raise BelowMinimum(f"the bond is {self.holding.active} units, {DEVICE_BOND} are needed")
 
-    def _change_tier(self, now: datetime) -> None:
-        tier = tier_of(self.holding.active)
+    def _change_tier(self, now: datetime, terms: StakingParameters) -> None:
+        tier = tier_of(self.holding.active, terms.tier_minimum)
         if self.kind == "stake" and tier != self.tier:
-            self.record(TierChanged(tier=tier, from_epoch=epoch_at(now) + 1))
+            self.record(TierChanged(tier=tier, from_epoch=epoch_at(now) + 1, policy_version=terms.policy_version))

@@ -6,14 +6,14 @@ from typing import assert_never
 
 from contracts.treasury import (
     OUTFLOW,
-    PAYOUT_DAILY_MAX_USD_CENTS,
-    PAYOUT_SINGLE_MAX_USD_CENTS,
     PAYOUT_WINDOW_SECONDS,
+    TREASURY,
     OutflowEvent,
     OutflowReleased,
     OutflowReserved,
     ReleaseOutflow,
     ReserveOutflow,
+    TreasuryParameters,
 )
 from domain import Aggregate, Shelf, shelf
 from domain.treasury import AddressedWrongly, NotReserved, OverDailyLimit, OverSingleLimit, ReferenceUsed
@@ -38,7 +38,7 @@ class Outflow(Aggregate[OutflowEvent]):
     recent: dict[str, Reserved] = field(default_factory=dict)
     """Those of the 24 hours before the last."""
 
-    def reserve(self, command: ReserveOutflow, now: datetime) -> None:
+    def reserve(self, command: ReserveOutflow, now: datetime, terms: TreasuryParameters = TREASURY) -> None:
         """Raises OverSingleLimit, OverDailyLimit, ReferenceUsed, AddressedWrongly."""
         if self.stream != OUTFLOW:
             raise AddressedWrongly(f"it is {OUTFLOW}", "subject")
@@ -46,12 +46,14 @@ class Outflow(Aggregate[OutflowEvent]):
             if known != command.usd_cents:
                 raise ReferenceUsed(f"{known} cents are counted for it", "usd_cents")
             return
+        single, daily = terms.payout_single_max_usd_cents, terms.payout_daily_max_usd_cents
         window = self.window(now) + command.usd_cents
-        if not command.reviewed and command.usd_cents > PAYOUT_SINGLE_MAX_USD_CENTS:
-            raise OverSingleLimit(f"{command.usd_cents} of at most {PAYOUT_SINGLE_MAX_USD_CENTS} cents", "usd_cents")
-        if not command.reviewed and window > PAYOUT_DAILY_MAX_USD_CENTS:
-            raise OverDailyLimit(f"{window} of at most {PAYOUT_DAILY_MAX_USD_CENTS} cents in 24 hours", "usd_cents")
-        self.record(OutflowReserved(**dict(command), at=now, window_usd_cents=window))
+        if not command.reviewed and command.usd_cents > single:
+            raise OverSingleLimit(f"{command.usd_cents} of at most {single} cents", "usd_cents")
+        if not command.reviewed and window > daily:
+            raise OverDailyLimit(f"{window} of at most {daily} cents in 24 hours", "usd_cents")
+        said = {**dict(command), "at": now, "window_usd_cents": window, "policy_version": terms.policy_version}
+        self.record(OutflowReserved(**said))
 
     def release(self, command: ReleaseOutflow) -> None:
         """Raises NotReserved."""

@@ -7,8 +7,7 @@ from typing import Any, assert_never
 from contracts import Amount, Did, Dust, Label
 from contracts.treasury import (
     COINS,
-    DEFICIT_PAUSE_PERCENT,
-    RESERVES_AGE_MAX_SECONDS,
+    TREASURY,
     AttestReserves,
     BackingReceived,
     BackingWrittenDown,
@@ -31,6 +30,7 @@ from contracts.treasury import (
     ReservesAttested,
     ResumeApproved,
     StablecoinEvent,
+    TreasuryParameters,
     WriteDownBacking,
     bank_of,
 )
@@ -153,7 +153,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
         if self.allowances[command.minter] is not None:
             self.record(MinterRemoved(minter=command.minter))
 
-    def attest(self, command: AttestReserves, now: datetime) -> None:
+    def attest(self, command: AttestReserves, now: datetime, terms: TreasuryParameters = TREASURY) -> None:
         """Any deficit is told; one of more than a percent pauses. Raises AttestationOutOfOrder, OtherAsset."""
         self._require_asset(command.bank, self._bank)
         self._require_asset(command.owed, self._bank)
@@ -166,7 +166,7 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             raise AttestationOutOfOrder("nobody knows what the bank will hold", "as_of")
         later = sum(movement.cents for movement in self.movements if movement.at > command.as_of)
         self.record(ReservesAttested(**dict(command), **self._after(reserves=max(0, found.cents + later))))
-        self._show_deficit()
+        self._show_deficit(terms)
 
     def receive_backing(self, command: ReceiveBacking, now: datetime) -> None:
         """Raises ReferenceUsed, OtherAsset."""
@@ -174,14 +174,14 @@ class Stablecoin(Aggregate[StablecoinEvent]):
             reserves = self._moved(command.amount.units)
             self.record(BackingReceived(**dict(command), at=now, **self._after(reserves=reserves)))
 
-    def write_down(self, command: WriteDownBacking, now: datetime) -> None:
+    def write_down(self, command: WriteDownBacking, now: datetime, terms: TreasuryParameters = TREASURY) -> None:
         """Raises ReferenceUsed, OtherAsset."""
         if not self._is_known("written", self.written, command):
             reserves = self._moved(-command.amount.units)
             self.record(BackingWrittenDown(**dict(command), at=now, **self._after(reserves=reserves)))
-            self._show_deficit()
+            self._show_deficit(terms)
 
-    def mint(self, command: Mint, *, minter: str, now: datetime) -> None:
+    def mint(self, command: Mint, *, minter: str, now: datetime, terms: TreasuryParameters = TREASURY) -> None:
         """Issue against money that has arrived (white paper 8.2).
 
         Raises OtherAsset, ReferenceUsed, DustNotAllowed, NotMinter, MintingHalted, StaleReserves, ExceedsAllowance,
@@ -193,9 +193,10 @@ class Stablecoin(Aggregate[StablecoinEvent]):
                 raise ReferenceUsed(f"{known.units} units were issued to {known.to}", "reference")
             return
         in_bank_money(command.amount)
-        self._require_free_to_mint(command.amount.units, minter, now)
+        self._require_free_to_mint(command.amount.units, minter, now, terms)
         supply = self.supply + command.amount.units
-        self.record(Minted(**dict(command), minter=Did(minter), **self._after(supply=supply)))
+        said = {**dict(command), "minter": Did(minter), "policy_version": terms.policy_version}
+        self.record(Minted(**said, **self._after(supply=supply)))
 
     def confirm_mint(self, command: ConfirmMint) -> None:
         """Raises NotMinted, AlreadyConfirmed."""
@@ -234,9 +235,9 @@ class Stablecoin(Aggregate[StablecoinEvent]):
         after = self._after(supply=self.supply - command.amount.units, reserves=self._moved(-payout.units))
         self.record(Burned(**dict(command), payout=payout, at=now, **after))
 
-    def pause(self, cause: Label) -> None:
+    def pause(self, cause: Label, policy_version: int | None = None) -> None:
         if not self.is_paused:
-            self.record(MintingPaused(cause=cause))
+            self.record(MintingPaused(cause=cause, policy_version=policy_version))
 
     def resume(self, *, actor: str, person: str) -> None:
         """One person approves, another one resumes. Raises NotPaused, DeficitOpen, SamePerson."""
@@ -251,13 +252,13 @@ class Stablecoin(Aggregate[StablecoinEvent]):
         else:
             self.record(MintingResumed(resumed_by=Did(actor), person=Did(person)))
 
-    def _require_free_to_mint(self, units: int, minter: str, now: datetime) -> None:
+    def _require_free_to_mint(self, units: int, minter: str, now: datetime, terms: TreasuryParameters) -> None:
         allowance = self.allowances.get(minter)
         if allowance is None:
             raise NotMinter(f"{minter} mints no {self.id}")
         if self.is_paused:
             raise MintingHalted
-        if self.attested is None or now - self.attested.as_of > timedelta(seconds=RESERVES_AGE_MAX_SECONDS):
+        if self.attested is None or now - self.attested.as_of > timedelta(seconds=terms.reserves_age_max_seconds):
             raise StaleReserves
         if units > allowance:
             raise ExceedsAllowance(f"{allowance} units are allowed, {units} asked", "amount")
@@ -265,11 +266,11 @@ class Stablecoin(Aggregate[StablecoinEvent]):
         if self.supply + units > held:
             raise ExceedsReserves(f"{held} units are backed, {self.supply} issued, {units} asked", "amount")
 
-    def _show_deficit(self) -> None:
+    def _show_deficit(self, terms: TreasuryParameters) -> None:
         if self.deficit:
             self.record(DeficitFound(deficit=self._amount(self.deficit)))
-            if self.deficit * 100 > self.supply * DEFICIT_PAUSE_PERCENT:
-                self.pause(Label("deficit"))
+            if self.deficit * 100 > self.supply * terms.deficit_pause_percent:
+                self.pause(Label("deficit"), terms.policy_version)
 
     def _is_known(self, way: str, backings: Shelf[int], command: ReceiveBacking | WriteDownBacking) -> bool:
         self._require_asset(command.amount, self._bank)

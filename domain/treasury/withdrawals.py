@@ -9,11 +9,8 @@ from contracts import Amount, Did
 from contracts.treasury import (
     COINS,
     PAYOUT_ATTEMPTS_MAX,
-    PAYOUT_SINGLE_MAX_USD_CENTS,
-    RATE_AGE_MAX_SECONDS,
     RATE_SCALE,
-    REVIEW_THRESHOLD_USD_CENTS,
-    REVIEW_TIMEOUT_SECONDS,
+    TREASURY,
     ConfirmPayout,
     EscrowWithdrawal,
     FundWithdrawal,
@@ -30,6 +27,7 @@ from contracts.treasury import (
     ReviewWithdrawal,
     RouteWithdrawal,
     SubmitPayout,
+    TreasuryParameters,
     WithdrawalApproved,
     WithdrawalCancelled,
     WithdrawalEscrowed,
@@ -147,7 +145,10 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
             raise AmountDiffers(f"{self.requested.amount} was asked for, {command.amount} came", "amount")
         self.record(event)
 
-    def route_it(self, command: RouteWithdrawal, now: datetime, *, reserved: int | None, is_frozen: bool) -> None:
+    def route_it(
+        self, command: RouteWithdrawal, now: datetime, *, reserved: int | None, is_frozen: bool,
+        terms: TreasuryParameters = TREASURY,
+    ) -> None:  # fmt: skip
         """`reserved`: what is counted for it towards the limits. Raises NotEscrowed, AlreadyRouted, AmountDiffers,
         NotReserved, WithdrawalClosed."""
         if self.route or self.state == "under_review":
@@ -157,14 +158,14 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
         if self.state == "requested":
             raise NotEscrowed
         payout = self._open()
-        reasons = self._reasons(command, payout, now, is_frozen=is_frozen)
+        reasons = self._reasons(command, payout, now, terms, is_frozen=is_frozen)
+        said = {"usd_cents": command.usd_cents, "answer": command.answer, "policy_version": terms.policy_version}
         if reasons:
-            said = {"usd_cents": command.usd_cents, "answer": command.answer, "reasons": reasons}
-            self.record(ReviewRequired(**said, at=now))
+            self.record(ReviewRequired(**said, reasons=reasons, at=now))
         elif reserved != command.usd_cents:
             raise NotReserved(f"{reserved or 0} cents are counted for it", "usd_cents")
         else:
-            self.record(WithdrawalApproved(route="automatic", usd_cents=command.usd_cents, answer=command.answer))
+            self.record(WithdrawalApproved(**said, route="automatic"))
 
     def review(self, command: ReviewWithdrawal, *, actor: str, person: str, is_reissuing: bool) -> None:
         """Two persons approve, one rejects; after a return one lets the bank be tried again, while its coins are not
@@ -190,15 +191,15 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
         elif is_second:
             self.record(WithdrawalApproved(route="reviewed", usd_cents=self.usd_cents, answer=self.answer))
 
-    def lapse(self, now: datetime) -> None:
+    def lapse(self, now: datetime, terms: TreasuryParameters = TREASURY) -> None:
         """Raises NotUnderReview, NotExpired."""
         if self.state == "rejected":
             return
         if self.state != "under_review" or self.review_since is None:
             raise NotUnderReview
-        if now < self.review_since + timedelta(seconds=REVIEW_TIMEOUT_SECONDS):
+        if now < self.review_since + timedelta(seconds=terms.review_timeout_seconds):
             raise NotExpired
-        self.record(WithdrawalRejected(cause="unanswered"))
+        self.record(WithdrawalRejected(cause="unanswered", policy_version=terms.policy_version))
 
     def fund(self, command: FundWithdrawal, *, burning: Burning | None, reserved: int | None) -> None:
         """Raises NotApproved, NotBurned, NotReserved."""
@@ -264,8 +265,11 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
         if payout not in (None, self.requested.payout) or coins not in (None, self.requested.amount):
             raise AmountDiffers(f"{self.requested.amount} was burned", "amount")
 
-    def _reasons(self, command: RouteWithdrawal, payout: Amount, now: datetime, *, is_frozen: bool) -> tuple[Reason, ...]:
-        found: set[Reason] = {*command.reasons, *_amount_reasons(command.usd_cents), *_rate_reasons(command, payout, now)}
+    def _reasons(
+        self, command: RouteWithdrawal, payout: Amount, now: datetime, terms: TreasuryParameters, *, is_frozen: bool
+    ) -> tuple[Reason, ...]:
+        of_rate = _rate_reasons(command, payout, now, terms.rate_age_max_seconds)
+        found: set[Reason] = {*command.reasons, *_amount_reasons(command.usd_cents, terms), *of_rate}
         if is_frozen:
             found.add("account_frozen")
         return tuple(reason for reason in REASONS if reason in found)
@@ -319,14 +323,14 @@ class Withdrawal(Aggregate[WithdrawalEvent]):
                 assert_never(event)
 
 
-def _amount_reasons(usd_cents: int) -> Iterable[Reason]:
-    if usd_cents > REVIEW_THRESHOLD_USD_CENTS:
+def _amount_reasons(usd_cents: int, terms: TreasuryParameters) -> Iterable[Reason]:
+    if usd_cents > terms.review_threshold_usd_cents:
         yield "above_threshold"
-    if usd_cents > PAYOUT_SINGLE_MAX_USD_CENTS:
+    if usd_cents > terms.payout_single_max_usd_cents:
         yield "over_single"
 
 
-def _rate_reasons(command: RouteWithdrawal, payout: Amount, now: datetime) -> Iterable[Reason]:
+def _rate_reasons(command: RouteWithdrawal, payout: Amount, now: datetime, age_max_seconds: int) -> Iterable[Reason]:
     """Raises AmountDiffers where the cents do not follow from the payout and the answer."""
     if payout.asset == USD:
         expected = payout.units
@@ -336,7 +340,7 @@ def _rate_reasons(command: RouteWithdrawal, payout: Amount, now: datetime) -> It
     else:
         expected = in_usd_cents(payout, command.answer)
         age = now - command.answer.answered_at
-        if not timedelta(0) <= age <= timedelta(seconds=RATE_AGE_MAX_SECONDS):
+        if not timedelta(0) <= age <= timedelta(seconds=age_max_seconds):
             yield "stale_rate"
     if command.usd_cents != expected:
         raise AmountDiffers(f"{payout} are {expected} US cents", "usd_cents")

@@ -244,6 +244,7 @@ def _recomputed_document(again: "Recomputed | None") -> dict[str, Any] | None:
     return {
         "device_key": again.device_key, "evidence": again.evidence, "uptime": again.uptime.model_dump(mode="json"),
         "is_breach": again.is_breach, "seed": again.seed, "panel": list(again.panel), "needed": again.needed,
+        "percent": again.terms.downtime_slash_percent, "threshold_percent": again.terms.downtime_threshold_percent,
         "base": str(again.base), "amounts": [share.model_dump(mode="json") for share in again.amounts],
     }  # fmt: skip
 
@@ -267,7 +268,7 @@ async def recomputed_from(source: "Source", opened: "CaseOpened") -> "Recomputed
     if opened.offence != "downtime":
         raise Failure("a bad proof is not computed but verified", "--json prints the signed records that prove it")
     try:
-        staked = await _records(source, "staking", ("staking/collateral/",))
+        staked = await _records(source, "staking", ("staking/collateral/", "staking/policy/"))
         key = device_key_of(opened, staked)
         wanted = (f"liveness/fleet/{fleet_of(key)}", f"liveness/device/{key}", "liveness/epoch/")
         return recompute(opened, await _records(source, "liveness", wanted), staked)

@@ -148,5 +148,43 @@ def decision(
     table(f"Chosen: {found.chain[0]}", ("offer", "cost $", "why"), rows)
 
 
+@show.command()
+def parameters(
+    context: Annotated[str | None, typer.Argument(help="A context; all contexts without.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What each context decides by: value, default, bounds, version and since when; and what is halted until when."""
+    from adapters.sql import engine_for, reading
+    from contracts import contexts, rfc3339
+    from ops.compose import deployment
+    from projections._policy import halts_of, shown
+
+    if context not in (None, *contexts()):
+        raise Failure(f"no context is called {context}", f"there are: {', '.join(contexts())}")
+    with reading(engine_for(deployment().settings.views)) as connection:
+        found, halts = shown(connection, context), halts_of(connection, context)
+    if as_json:
+        stopped = [{**asdict(halt), "until": rfc3339(halt.until)} for halt in halts]
+        answer({"parameters": [asdict(each) for each in found], "halts": stopped})
+        return
+    rows = [
+        (f"{p.context}.{p.name}{part and '.' + part}", value, default, f"{p.bounds[part][0]}–{p.bounds[part][1]}", *adopted)
+        for p in found
+        for part, value, default in _numbers(p.value, p.default)
+        for adopted in [(p.version, p.since, p.actor)]
+    ]
+    table("Parameters", ("parameter", "value", "default", "bounds", "version", "since", "adopted by"), rows)
+    if halts:
+        stopped_rows = [(halt.context, halt.scope, rfc3339(halt.until), halt.since, halt.actor) for halt in halts]
+        table("Halts", ("context", "scope", "until", "since", "halted by"), stopped_rows)
+
+
+def _numbers(value: Any, default: Any) -> list[tuple[str, int, int]]:
+    """A line for each number of a parameter: its name, what it is and what it was by the white paper."""
+    if isinstance(value, dict):
+        return [(part, value[part], number) for part, number in default.items()]
+    return [("", value, default)]
+
+
 def register(app: typer.Typer) -> None:
     app.add_typer(show, name="show", rich_help_panel=NETWORK)

@@ -48,7 +48,7 @@ async def refold(evidence: Evidence, projection: Projection, variant: Variant) -
 
 def _varied(projection: Projection, variant: Variant, evidence: Evidence) -> Any:
     def project(event: Event, record: Record, session: Session) -> None:
-        projection.project(variant(event, record) if evidence.is_in_question(record) else event, record, session)
+        projection.fold(variant(event, record) if evidence.is_in_question(record) else event, record, session)
 
     return project
 

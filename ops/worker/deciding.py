@@ -36,6 +36,7 @@ from contracts import (
     encode_outcome,
     event_id,
     instant,
+    is_policy_stream,
     outcome_id,
     partition_of,
     rfc3339,
@@ -187,6 +188,7 @@ class _Batch:
             looked_at=self._looked_at(),
             changed_keys=self._changed,
             repeats=self._repeats,
+            policies={stream for stream in self._decider.aggregates.recorded if is_policy_stream(stream)},
         )
 
     def _looked_at(self) -> dict[str, tuple[int, int]]:

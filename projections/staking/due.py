@@ -13,15 +13,17 @@ from contracts.providers import Tier
 from contracts.staking import (
     COUNCIL_NEEDED,
     DEVICE_BOND,
-    DOWNTIME_THRESHOLD_PERCENT,
     EXPECTED_MINIMUM,
     UNSTAKE_SECONDS,
     CaseAttested,
     CaseOpened,
     Share,
+    StakingParameters,
     key_claim_stream,
 )
+from domain.staking.arithmetic import tier_of
 from domain.staking.holding import Holding
+from projections._policy import policies_of
 from projections.staking.folding import HOLDING
 from projections.staking.queries import OPEN_STATES, ClosedEpoch, closed_epochs
 from projections.staking.tables import (
@@ -211,13 +213,44 @@ class Breach:
 def breaches(first: int, connection: Connection) -> list[Breach]:
     """From that epoch on, each whose device has, or had, a bond; by epoch and key."""
     # Fewer than these can be no breach of any epoch that breaches.
-    enough = uptimes.c.missed * 100 > EXPECTED_MINIMUM * DOWNTIME_THRESHOLD_PERCENT
+    least = min(found.parameters.downtime_threshold_percent for found in policies_of(StakingParameters, connection))
+    enough = uptimes.c.missed * 100 > EXPECTED_MINIMUM * least
     found = [closed for closed in closed_epochs(first, connection, where=enough) if closed.is_breach]
     owners = _owners({closed.device_key for closed in found}, connection) if found else {}
     known = _accused(first, connection)
     seeds = {row.epoch: row.seed for row in connection.execute(select(epochs).where(epochs.c.epoch >= first))}
     accusable = [(owners[closed.device_key], closed) for closed in found if closed.device_key in owners]
     return [Breach(device, closed, seeds[closed.epoch]) for device, closed in accusable if (device, closed.epoch) not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Retiered:
+    """A wallet whose stake reaches another tier by what was adopted than the one that it has."""
+
+    wallet: str
+    active: int
+    tier: Tier
+    since: datetime
+    """Of what was adopted."""
+    policy_version: int
+
+
+def retiered(connection: Connection) -> list[Retiered]:
+    """By the minima in force now; nobody, as long as they are the white paper's: a stake's own events keep its tier."""
+    policies = policies_of(StakingParameters, connection)
+    minimum = policies[-1].parameters.tier_minimum
+    since = [found for found in policies if found.parameters.tier_minimum == minimum]
+    if len(policies) == 1 or since[-1].parameters.policy_version is None:
+        return []
+    has: dict[str, str] = {}
+    for row in connection.execute(select(tiers).order_by(tiers.c.from_epoch)):
+        has[row.wallet] = row.tier
+    version = since[-1].parameters.policy_version
+    return [
+        Retiered(row.subject, row.active, tier, since[-1].since, version)
+        for row in connection.execute(select(collateral).where(collateral.c.kind == "stake").order_by(collateral.c.subject))
+        if (tier := tier_of(row.active, minimum)) != has.get(row.subject, "free")
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,12 @@ from contracts.staking import (
     Finding,
     Kind,
     PostedBond,
+    StakingParameters,
     Uptime,
 )
-from domain.staking.arithmetic import is_breach, meets_sla, space_staking_reward
+from domain.staking.arithmetic import is_breach, meets_sla, space_staking_reward, starts
 from domain.staking.uptime import uptime_of as judged
+from projections._policy import policies_of, then
 from projections.staking.folding import HOLDING
 from projections.staking.tables import (
     answers,
@@ -238,10 +240,12 @@ class ClosedEpoch:
     evidence: str
     event: str
     closed_at: str
+    terms: StakingParameters
+    """In force when it began."""
 
     @property
     def is_breach(self) -> bool:
-        return is_breach(self.uptime.missed, self.uptime.expected)
+        return is_breach(self.uptime.missed, self.uptime.expected, self.terms.downtime_threshold_percent)
 
     @property
     def meets_sla(self) -> bool:
@@ -262,11 +266,12 @@ def closed_epochs(
         statement = statement.where(uptimes.c.device_key == device_key)
     if where is not None:
         statement = statement.where(where)
+    policies = policies_of(StakingParameters, connection)
     return [
         ClosedEpoch(
             row.device_key, row.epoch,
             judged(row.first_slot, row.end_slot, row.missed, row.root, orjson.loads(row.excused_slots)),
-            row.evidence, row.event, row.closed_at,
+            row.evidence, row.event, row.closed_at, then(policies, starts(row.epoch)),
         )
         for row in connection.execute(statement)
     ]  # fmt: skip

@@ -8,7 +8,8 @@ import orjson
 from sqlalchemy import Connection, select
 
 from contracts import Amount, instant, rfc3339
-from contracts.treasury import PAYOUT_DAILY_MAX_USD_CENTS, PAYOUT_WINDOW_SECONDS, bank_of
+from contracts.treasury import PAYOUT_WINDOW_SECONDS, TreasuryParameters, bank_of
+from projections._policy import parameters
 from projections.treasury import tables
 
 
@@ -238,7 +239,8 @@ def outflow_in_window(at: datetime, connection: Connection) -> tuple[int, int]:
     start = rfc3339(at - timedelta(seconds=PAYOUT_WINDOW_SECONDS))
     counted = select(flow.c.usd_cents).where(flow.c.at > start, flow.c.at <= rfc3339(at), flow.c.released.is_(None))
     window = sum(connection.execute(counted).scalars())
-    return window, max(0, PAYOUT_DAILY_MAX_USD_CENTS - window)
+    daily = parameters(TreasuryParameters, connection).payout_daily_max_usd_cents
+    return window, max(0, daily - window)
 
 
 def balance_of(owner: str, asset: str, connection: Connection) -> Balance | None:

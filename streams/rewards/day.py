@@ -35,7 +35,7 @@ from domain.rewards.claims import digest_of, table
 from domain.rewards.epochs import begin_of, epoch_at
 from projections.rewards import due
 from projections.rewards.queries import claimable, earned_until, tree_of
-from streams import Desk, Task, TodoList
+from streams import Desk, Task, TodoList, unless_halted
 from streams.rewards.results import DayOfStake, accepted_reports, days_of_stakes
 
 MOST_OPENED = 31
@@ -129,7 +129,7 @@ def _open(desk: Desk, emission: due.EmissionState) -> Iterator[Task]:
     first = max(before) + 1 if before else epoch_at(emission.genesis)
     for epoch in range(first, min(epoch_at(desk.now), first + MOST_OPENED - 1) + 1):
         start, until = begin_of(epoch), begin_of(epoch + 1)
-        yield Task(OpenEpoch(start=start, until=until), epoch_stream(epoch), f"open:{epoch}", start)
+        yield from unless_halted(OpenEpoch(start=start, until=until), epoch_stream(epoch), f"open:{epoch}", start, desk)
 
 
 def _year_due(emission: due.EmissionState, now: datetime) -> Task | None:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.providers import Tier
-from contracts.rewards import ORACLE_APR_BP, OracleReports, Payee
+from contracts.rewards import REWARDS, OracleReports, Payee, RewardsParameters
+from contracts.staking import STAKING, StakingParameters
+from domain.rewards.epochs import begin_of
 from domain.rewards.positions import terms
+from projections._policy import policies_of, then
 from projections.rewards.due import inferences_in
 from streams import Desk
 
@@ -33,14 +36,25 @@ class Slots:
     missed: int
 
 
-def of_wallet(wallet: str, stake: int, tier: Tier, slots: Slots | None, inferences: int) -> DayOfStake:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What was in force when the day began."""
+
+    yields: RewardsParameters = REWARDS
+    uptime: StakingParameters = STAKING
+
+
+def of_wallet(wallet: str, stake: int, tier: Tier, slots: Slots | None, inferences: int, rules: Rules = Rules()) -> DayOfStake:
     """By the tier at the day's start and the slots of the day (white paper 5.4, 9.4)."""
-    base_bp, multiplier = terms(tier, slots.expected, slots.missed) if slots else (terms(tier, 1, 0)[0], WITHOUT_MACHINES)
-    return DayOfStake(wallet, stake, base_bp, multiplier, inferences)
+    served = slots or Slots(1, 0)
+    base_bp, multiplier = terms(
+        tier, served.expected, served.missed, rules.yields.base_apr_bp, rules.uptime.downtime_threshold_percent
+    )  # fmt: skip
+    return DayOfStake(wallet, stake, base_bp, multiplier if slots else WITHOUT_MACHINES, inferences)
 
 
-def of_oracle(wallet: str, stake: int) -> DayOfStake:
-    return DayOfStake(f"oracle.{wallet}", stake, ORACLE_APR_BP, 100, 0)
+def of_oracle(wallet: str, stake: int, rules: Rules = Rules()) -> DayOfStake:
+    return DayOfStake(f"oracle.{wallet}", stake, rules.yields.oracle_apr_bp, 100, 0)
 
 
 def days_of_stakes(epoch: int, desk: Desk) -> Sequence[DayOfStake] | None:
@@ -55,15 +69,22 @@ def days_of_stakes(epoch: int, desk: Desk) -> Sequence[DayOfStake] | None:
     slots = _slots(epoch, [(d.device_key, d.wallet) for d in serving if d.suspended_by is None], desk)
     if slots is None:
         return None
+    rules = _rules(epoch, desk)
     wallets = sorted({subject for kind, subject in active if kind == "stake"} | served.keys())
     days = [
         of_wallet(
-            w, active.get(("stake", w), 0), tier_of(w, epoch, desk.connection), slots.get(w), served.get(w, 0)
+            w, active.get(("stake", w), 0), tier_of(w, epoch, desk.connection), slots.get(w), served.get(w, 0), rules,
         )
         for w in wallets
     ]  # fmt: skip
     oracles = [(_wallet(name), active["oracle", name]) for name in oracles_at(epoch, desk.connection)]
-    return days + [of_oracle(wallet, stake) for wallet, stake in oracles if wallet is not None]
+    return days + [of_oracle(wallet, stake, rules) for wallet, stake in oracles if wallet is not None]
+
+
+def _rules(epoch: int, desk: Desk) -> Rules:
+    began = begin_of(epoch)
+    yields = then(policies_of(RewardsParameters, desk.connection), began)
+    return Rules(yields, then(policies_of(StakingParameters, desk.connection), began))
 
 
 def accepted_reports(epoch: int, desk: Desk) -> tuple[OracleReports, ...] | None:

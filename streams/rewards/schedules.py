@@ -18,7 +18,7 @@ from contracts.rewards import (
 from domain.rewards.models import escrow_ends
 from projections.rewards import due
 from projections.rewards.queries import grants_at
-from streams import Desk, Task, TodoList
+from streams import Desk, Task, TodoList, unless_halted
 
 MARGIN = timedelta(seconds=5)
 """The store's clock decides; a task that is refused because ours is ahead would not be sent again."""
@@ -51,7 +51,7 @@ def release_by_schedule(desk: Desk) -> Iterator[Task]:
     for grant in grants_at(desk.now - MARGIN, desk.connection):
         if grant.releasable > 0:
             given = grant.released + grant.releasable
-            yield Task(Release(), grant_stream(grant.grant), f"release:{grant.grant}:{given}", grant.since)
+            yield from unless_halted(Release(), grant_stream(grant.grant), f"release:{grant.grant}:{given}", grant.since, desk)
     for issue in due.issues_due(desk.connection):
         command = Issue(
             grant=issue.grant, bucket=issue.bucket, amount=issue.units, to=issue.beneficiary,

@@ -35,6 +35,7 @@ from streams.staking.lists import (
     open_case_on_breach,
     release_when_void,
     return_the_bond,
+    review_tiers,
 )
 
 
@@ -53,6 +54,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield TodoList("hold_when_attested", hold_when_attested)
     yield TodoList("execute_after_the_window", execute_after_the_window)
     yield TodoList("release_when_void", release_when_void)
+    yield TodoList("review_tiers", review_tiers, every_seconds=5)
     yield TodoList("return_the_bond", return_the_bond, every_seconds=5)
 
 

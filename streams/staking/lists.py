@@ -9,10 +9,7 @@ from hashlib import sha256
 from contracts import Command, Did, Digest, EventId, Label, StreamName, instant, rfc3339
 from contracts.inference import DISPUTE_SECONDS
 from contracts.staking import (
-    DOWNTIME_SLASH_PERCENT,
     EVIDENCE_SECONDS,
-    POLICY_VERSION,
-    PROOF_SLASH_PERCENT,
     AdmitDevice,
     Base,
     CaseId,
@@ -27,8 +24,10 @@ from contracts.staking import (
     PostBond,
     ReleaseHold,
     RequestUnstake,
+    ReviewTier,
     Slash,
     Stake,
+    StakingParameters,
     SubjectName,
     SuspendDevice,
     Tombstone,
@@ -40,6 +39,7 @@ from contracts.staking import (
 )
 from contracts.treasury import HoldId, Release
 from domain.staking.arithmetic import drawn, epoch_at, starts
+from projections._policy import policies_of, then
 from projections.inference import when_it_ended
 from projections.staking.due import (
     Asking,
@@ -55,6 +55,7 @@ from projections.staking.due import (
     is_posted,
     left,
     past_their_window,
+    retiered,
     sentenced,
     unheld,
 )
@@ -84,12 +85,12 @@ def _accusing(breach: Breach, oracles: Sequence[str], desk: Desk) -> Task:
     accusation = OpenCase(
         subject=SubjectName(device), offence="downtime", epoch=closed.epoch, evidence=Digest(closed.evidence),
         uptime=closed.uptime, bases=(Base(kind="bond", subject=SubjectName(device), units=at_risk),),
-        percent=DOWNTIME_SLASH_PERCENT, panel=drawn(breach.seed, set(oracles) - {device}), seed=Digest(breach.seed),
-        policy_version=POLICY_VERSION,
+        percent=closed.terms.downtime_slash_percent, panel=drawn(breach.seed, set(oracles) - {device}),
+        seed=Digest(breach.seed), policy_version=closed.terms.policy_version or 1,
     )  # fmt: skip
     case = case_id(device, "downtime", closed.epoch, closed.evidence)
     # A view that lags may not know all that was at risk: its accusation is refused, and made again when it has caught up.
-    key = f"open:{case}:{at_risk}"
+    key = f"open:{case}:{at_risk}{_by(closed.terms)}"
     return Task(accusation, case_stream(case), key, instant(closed.closed_at), EventId(closed.event))
 
 
@@ -114,14 +115,27 @@ def _accusing_receipt(receipt: FalseReceipt, epoch: int, seed: str, desk: Desk) 
         Base(kind=kind, subject=SubjectName(subject), units=at_risk_at(kind, subject, epoch, desk.connection))
         for kind, subject in subjects
     )  # fmt: skip
+    terms = then(policies_of(StakingParameters, desk.connection), starts(epoch))
     accusation = OpenCase(
         subject=SubjectName(receipt.device), offence="proof", epoch=epoch, evidence=Digest(receipt.evidence),
-        key=Did(receipt.device_key), bases=bases, percent=PROOF_SLASH_PERCENT,
+        key=Did(receipt.device_key), bases=bases, percent=terms.bad_proof_slash_percent,
         panel=drawn(seed, set(oracles_at(epoch + 1, desk.connection)) - {receipt.device}), seed=Digest(seed),
-        policy_version=POLICY_VERSION,
+        policy_version=terms.policy_version or 1,
     )  # fmt: skip
-    key = f"open:{case}:{':'.join(str(base.units) for base in bases)}"
+    key = f"open:{case}:{':'.join(str(base.units) for base in bases)}{_by(terms)}"
     yield Task(accusation, case_stream(case), key, instant(receipt.at), EventId(receipt.event))
+
+
+def _by(terms: StakingParameters) -> str:
+    """Of a task's key: a view that had not seen what was adopted accuses once more when it has."""
+    return f":policy {terms.policy_version}" if terms.policy_version else ""
+
+
+def review_tiers(desk: Desk) -> Iterator[Task]:
+    """What a tier needs was changed: each stake that reaches another one by it has that from the next epoch."""
+    for due in retiered(desk.connection):
+        key = f"tier:{due.wallet}:{due.policy_version}:{due.active}"
+        yield Task(ReviewTier(), collateral_stream("stake", due.wallet), key, due.since)
 
 
 def fund_a_stake(desk: Desk) -> Iterator[Task]:

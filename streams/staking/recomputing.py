@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 
-from contracts import Record
+from contracts import Event, ParameterAdopted, PolicyEvent, Record, policy_stream
 from contracts.liveness import EpochClosed, LivenessEvent, SlotsExcused
 from contracts.staking import (
     ORACLE_MINIMUM,
@@ -15,19 +16,21 @@ from contracts.staking import (
     KeyTombstoned,
     Share,
     StakingEvent,
+    StakingParameters,
     SubjectName,
     Uptime,
     collateral_stream,
     named_collateral,
 )
+from domain._policy import Policy
 from domain.liveness import recomputed
-from domain.staking.arithmetic import drawn, epoch_at, is_breach, signatures_needed, slash_of
-from domain.staking.cases import tally
+from domain.staking.arithmetic import drawn, epoch_at, is_breach, signatures_needed, slash_of, starts
+from domain.staking.cases import tally, threshold_of
 from domain.staking.collateral import Collateral
 from domain.staking.uptime import uptime_of
 
 Liveness = Iterable[tuple[LivenessEvent, Record]]
-Staked = Iterable[tuple[StakingEvent, Record]]
+Staked = Iterable[tuple[StakingEvent | PolicyEvent, Record]]
 """With their records, each stream's in its order; more than the case needs does no harm."""
 
 
@@ -47,6 +50,7 @@ class Recomputed:
     panel: tuple[SubjectName, ...]
     needed: int
     base: int
+    terms: StakingParameters
     amounts: tuple[Share, ...]
 
     def differences(self, said: CaseOpened) -> Iterator[str]:
@@ -55,6 +59,9 @@ class Recomputed:
         pairs: Mapping[str, tuple[object, object]] = {
             "evidence": (said.evidence, self.evidence), "uptime": (said.uptime, self.uptime), "seed": (said.seed, self.seed),
             "panel": (said.panel, self.panel), "signatures needed": (said.needed, self.needed),
+            "percent": (said.percent, self.terms.downtime_slash_percent),
+            "threshold": (threshold_of(said), self.terms.downtime_threshold_percent),
+            "policy": (said.policy_version, self.terms.policy_version or 1),
             "base": (base, [("bond", said.subject, self.base)]), "breach": (True, self.is_breach),
         }  # fmt: skip
         for name, (recorded, found) in pairs.items():
@@ -65,7 +72,8 @@ class Recomputed:
 def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recomputed:
     """Missed, excused, panel and amounts of a downtime case (white paper 9.6). Raises NotInLog.
 
-    Nothing of the case is taken over but which device and epoch it accuses, and at which percentage.
+    Nothing of the case is taken over but which device and epoch it accuses: percentage and threshold are those that the
+    context's policy had when the epoch began, as far as it is among what was staked.
     """
     beats, stakes = list(liveness), list(staked)
     key = device_key_of(case, stakes)
@@ -75,12 +83,22 @@ def recompute(case: CaseOpened, liveness: Liveness, staked: Staked) -> Recompute
     uptime = uptime_of(found.first_slot, found.end_slot, found.missed, found.root, excused)
     panel = drawn(seed, [oracle for oracle in oracles_before(case.epoch + 1, stakes) if oracle != case.subject])
     base = _folded(collateral_stream("bond", case.subject), stakes).holding.at_start_of(case.epoch)
-    units = slash_of(base, case.percent)
+    terms = terms_at(starts(case.epoch), [event for event, _ in stakes])
+    units = slash_of(base, terms.downtime_slash_percent)
     amounts = (Share(kind="bond", subject=case.subject, units=units),) if units else ()
+    breached = is_breach(uptime.missed, uptime.expected, terms.downtime_threshold_percent)
     return Recomputed(
-        key, evidence, uptime, is_breach(uptime.missed, uptime.expected), seed, panel, signatures_needed(len(panel)), base,
-        amounts,
+        key, evidence, uptime, breached, seed, panel, signatures_needed(len(panel)), base, terms, amounts
     )  # fmt: skip
+
+
+def terms_at(moment: datetime, events: Iterable[Event]) -> StakingParameters:
+    """What was in force then, by what was adopted."""
+    policy = Policy(policy_stream("staking"))
+    for event in events:
+        if isinstance(event, ParameterAdopted):
+            policy.replay(event)
+    return policy.parameters_at(StakingParameters, moment)
 
 
 def device_key_of(case: CaseOpened, staked: Staked) -> str:

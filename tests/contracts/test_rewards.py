@@ -13,7 +13,7 @@ from contracts.providers import ModelId
 from contracts.rewards import (
     BUCKET_UNITS,
     CAP_UNITS,
-    SPLITS,
+    REWARDS,
     ChainHash,
     Claimed,
     Earned,
@@ -47,7 +47,7 @@ units = st.integers(0, 10**30)
 
 def test_the_shares_of_the_cap_and_of_a_fee_are_whole() -> None:
     assert sum(BUCKET_UNITS.values()) == CAP_UNITS == 10**9 * 10**4
-    for split in SPLITS.values():
+    for split in (REWARDS.split_percent, REWARDS.storage_split_percent):
         assert split.provider + split.model + split.oracles + split.treasury == 100
 
 
@@ -95,7 +95,7 @@ def test_a_divided_fee_is_balanced_whatever_it_says(parts: list[int], price: int
     event = FeeSplit(
         kind="storage" if storage else "inference", receipt=Reference("r"), price=Amount.of("SPACE", price), protocol_fee=fee,
         payee=PAYEE, provider=did("alice"), model=None if storage else ModelId("m"), model_owner=PAYEE if owner else None,
-        prepaid=False, epoch=1, split=SPLITS["inference"], rounding=0, left=Left(), **dict(zip(names, parts, strict=True)),
+        prepaid=False, epoch=1, split=REWARDS.split_percent, rounding=0, left=Left(), **dict(zip(names, parts, strict=True)),
     )  # fmt: skip
     stream = fee_stream("inference", PAYEE, "SPACE")
 

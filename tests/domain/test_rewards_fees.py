@@ -7,7 +7,7 @@ import pytest
 
 from contracts import Amount, decimals_of, sums
 from contracts.providers import ModelId
-from contracts.rewards import FeeSplit, FeeTaken, Payee, Reference, Split, SplitFee, TakeFee, fee_stream
+from contracts.rewards import REWARDS, FeeSplit, FeeTaken, Payee, Reference, Split, SplitFee, TakeFee, fee_stream
 from domain.rewards import FeeStream
 from domain.rewards.epochs import begin_of
 from domain.rewards.fees import (
@@ -206,16 +206,17 @@ def test_a_change_of_the_split_applies_to_receipts_decided_after_it_and_not_to_o
     """What was divided stays so, whoever asks again; the remainders are carried over the change."""
     fees = given(FeeStream, STREAM, *asked([a_fee(9, "r1", prepaid=True)]))
     changed = Split(provider=50, model=20, oracles=10, treasury=20)
+    terms = REWARDS.adopted("split_percent", dict(changed), 2)
 
-    fees.split(a_fee(9, "r1", prepaid=True), NOW, None, changed)
+    fees.split(a_fee(9, "r1", prepaid=True), NOW, None, terms)
     assert fees.pending == []
-    fees.split(a_fee(9, "r2", prepaid=True), NOW, None, changed)
+    fees.split(a_fee(9, "r2", prepaid=True), NOW, None, terms)
 
     [event] = fees.pending
     assert isinstance(event, FeeSplit)
     # 40 + 450, 80 + 180, 90 + 90 and 90 + 180 hundredths.
     assert classes(event) == (4, 2, 1, 2)
-    assert event.split == changed
+    assert (event.split, event.policy_version) == (changed, 2)
     assert event.rounding == 3
 
 

@@ -3,12 +3,26 @@
 import ast
 import importlib
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from commands import service_class
-from contracts import Command, Event, Message, contexts, languages
+from contracts import (
+    AdoptParameter,
+    Command,
+    Event,
+    Halt,
+    Lift,
+    Message,
+    PolicyCommand,
+    PolicyEvent,
+    contexts,
+    is_policy,
+    languages,
+    own_class,
+    parameters_class,
+)
 from domain import Refused
 from streams import Projection, all_streams
 from tests.house.sources import LAYERS, ROOT, files_of, functions, imports, is_closed, matched, modules, tree, where
@@ -17,7 +31,9 @@ each_context = pytest.mark.parametrize("context", contexts())
 
 
 def names(context: str, kind: type[Message]) -> set[str]:
-    return {cls.__name__ for cls in languages() if cls.wire.context == context and issubclass(cls, kind)}
+    """Without what every context says: that is answered, applied and shown in one place for all."""
+    said = (cls for cls in languages() if cls.wire.context == context and not is_policy(cls))
+    return {cls.__name__ for cls in said if issubclass(cls, kind)}
 
 
 class AnyWorld:
@@ -76,6 +92,41 @@ def test_every_command_is_handled(context: str) -> None:
 
 
 @each_context
+@pytest.mark.parametrize("shared", [AdoptParameter, Halt, Lift], ids=lambda cls: cls.__name__)
+def test_every_context_answers_in_its_own_name(context: str, shared: type[Command]) -> None:
+    """Adding a context adds nothing of this to it."""
+    own = own_class(shared, context)
+
+    assert (own.wire.context, own.wire.roles) == (context, (f"{context}.process",))
+    assert own.wire.stream == f"{context}/policy"
+
+
+def test_what_every_context_says_is_decided_and_shown_in_one_place() -> None:
+    [decide] = functions(tree(ROOT / "commands" / "__init__.py"), "_decide_policy")
+    [decided] = [node for node in decide.body if isinstance(node, ast.Match)]
+    [project] = functions(tree(ROOT / "projections" / "_policy.py"), "project")
+    [shown] = [node for node in project.body if isinstance(node, ast.Match)]
+
+    assert matched(decided) == {cls.__name__ for cls in get_args(PolicyCommand)}
+    assert matched(shown) == {cls.__name__ for cls in get_args(PolicyEvent)}
+    assert is_closed(decided)
+    assert is_closed(shown)
+    assert [projection.name for projection in projections if projection.shows_policy] == ["policies"]
+
+
+@each_context
+def test_a_parameter_is_within_its_bounds_has_a_unit_and_is_read(context: str) -> None:
+    """What no decision reads is no parameter: adopting it would change nothing."""
+    kind = parameters_class(context)
+    sources = [path.read_text() for layer in ("commands", "domain", "streams") for path in (ROOT / layer).rglob("*.py")]
+    for name in kind.names():
+        assert kind().with_value(name, kind().model_dump()[name]) == kind()
+        assert all(least < greatest for least, greatest in kind.bounds(name).values())
+        assert kind.model_fields[name].description
+        assert any(f".{name}" in source for source in sources)
+
+
+@each_context
 def test_every_event_is_applied(context: str) -> None:
     found = [function for path in files_of("domain", context) for function in functions(tree(path), "apply")]
 
@@ -88,8 +139,8 @@ projections = [stream for stream in all_streams(AnyWorld()) if isinstance(stream
 @pytest.mark.parametrize("projection", projections, ids=lambda projection: projection.name)
 def test_every_event_is_projected(projection: Projection) -> None:
     """By its name, in a match that is closed: what is not shown is passed over on purpose."""
-    if get_type_hints(projection.project)["event"] is Event:
-        # It shows what every event has in common, and names none.
+    if get_type_hints(projection.project)["event"] is Event or projection.shows_policy:
+        # It shows what every event, or every context, has in common, and names none.
         return
     path = ROOT / (projection.project.__module__.replace(".", "/") + ".py")
     functions_of_event = [
