@@ -138,7 +138,8 @@ class Key(Aggregate[IdentityEvent]):
         self.record(
             KeyProposed(
                 key=command.key, roles=command.roles, held_by=command.held_by, not_after=command.not_after,
-                proof=command.proof, proposal=Digest(digest), proposed_by=Did(actor), needs_second=needs_second, person=Did(person),
+                proof=command.proof, proposal=Digest(digest), proposed_by=Did(actor), needs_second=needs_second,
+                person=Did(person),
             )
         )  # fmt: skip
         if not needs_second:
