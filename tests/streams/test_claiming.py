@@ -43,7 +43,7 @@ from streams import ledger as ledger_wiring
 from streams import rewards as rewards_wiring
 from streams.rewards.claiming import WINDOW_BLOCKS, Claims
 from tests.commands.test_rewards import GENESIS, OWNER, PAYEE, N, fee
-from tests.streams.town import Town, patiently
+from tests.streams.town import Seat, Town, patiently
 
 USD = "USD.s"
 WEI = 10**14
@@ -301,7 +301,7 @@ def test_logs_are_read_on_from_what_the_views_show(tmp_path: Path) -> None:
 
     for _ in range(2):
         with town.views() as connection:
-            assert list(again.plan(type("Seat", (), {"connection": connection, "refusal": lambda *_: None})())) == []
+            assert list(again.plan(Seat(connection, town.now, {}))) == []
 
     assert first >= town.said(RootConfirmed)[0].block - 1
     assert town.chain.asked == [log.block // WINDOW_BLOCKS * WINDOW_BLOCKS - 1, town.chain.head()]
@@ -323,8 +323,7 @@ def test_claims_of_a_later_window_wait_for_those_before(tmp_path: Path) -> None:
     again = Claims(town.reached)
     for _ in range(3):
         with town.views() as connection:
-            seat: Any = type("Seat", (), {"connection": connection, "refusal": lambda *_: None})()
-            tasks = list(again.plan(seat))
+            tasks = list(again.plan(Seat(connection, town.now, {})))
         planned.append([task.command.block for task in tasks if isinstance(task.command, RecordClaim)])
         for task in tasks:
             town.ask(task.command, task.subject)
@@ -407,7 +406,7 @@ def test_what_each_wallet_may_claim_is_what_the_contract_would_pay(tmp_path: Pat
 
     with town.views() as connection:
         shown = {each.payee: (each.claimable, each.claimed) for each in payees(connection) if each.asset == SPACE}
-    before = {payee: town.chain.balance_of("SPACE.evm", payee) for payee in (PAYEE, OWNER)}
+    before: dict[str, int] = {payee: town.chain.balance_of("SPACE.evm", payee) for payee in (PAYEE, OWNER)}
     for payee in (PAYEE, OWNER):
         town.claim(payee)
     town.turns(2)
