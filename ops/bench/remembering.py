@@ -37,7 +37,7 @@ def measures() -> Iterator[Measure]:
 
 
 def _measured(name: str, bench: "_Bench") -> Iterator[Measure]:
-    large = bench.open(MANY)
+    large, small = bench.open(MANY), ""
     many, few = list[float](), list[float]()
     written_many, written_few = list[float](), list[float]()
     for _ in range(ROUNDS):
