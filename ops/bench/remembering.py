@@ -37,7 +37,7 @@ def measures() -> Iterator[Measure]:
 
 
 def _measured(name: str, bench: "_Bench") -> Iterator[Measure]:
-    large = bench.open(MANY)
+    large, small = bench.open(MANY), ""
     many, few = list[float](), list[float]()
     written_many, written_few = list[float](), list[float]()
     for _ in range(ROUNDS):
@@ -111,5 +111,5 @@ class _Bench:
         self._shard = sealed.shards[0][1]
         if len(sealed.events) < len(commands):
             raise RuntimeError(f"only {len(sealed.events)} events of {len(commands)} commands: the load is refused")
-        states = [row.state for row in (*sealed.snapshots, *sealed.shelved)]
-        return seconds, sum(map(len, states)) + sum(len(row.key) for row in sealed.shelved)
+        whole = sum(len(row.state) for row in sealed.snapshots)
+        return seconds, whole + sum(len(row.key) + len(row.state) for row in sealed.shelved)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
@@ -34,8 +33,17 @@ class Form:
         return [key for name in self.named_by if isinstance(key := getattr(said, name, None), str)]
 
 
-@cache
+_FORMS: dict[type[Any], Form] = {}
+
+
 def form_of(kind: type[Any]) -> Form:
+    """Of the class; made once."""
+    if kind not in _FORMS:
+        _FORMS[kind] = _made(kind)
+    return _FORMS[kind]
+
+
+def _made(kind: type[Any]) -> Form:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     digest = hashlib.sha256(repr(sorted(adapter.json_schema().items(), key=str)).encode()).hexdigest()
     named_by = shelves_of(kind)
