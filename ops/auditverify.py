@@ -55,11 +55,12 @@ Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice Decline
 ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase ClaimSerial FreeSerial CountDrip
 ReviewTier / staking.relayer Observe / treasury.attestor AttestReserves Reconcile / treasury.burner Burn / treasury.cashier
 ObserveDeposit SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / treasury.gateway Hold /
-treasury.governor ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter Mint /
-treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit CancelWithdrawal
-RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow OpenAccount Credit
-Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint EscrowWithdrawal /
-treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust ApproveAdjustment"""
+treasury.governor ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter
+Mint / treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit
+CancelWithdrawal RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow
+OpenAccount Credit Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint
+EscrowWithdrawal / treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust
+ApproveAdjustment"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
 for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:
