@@ -52,14 +52,15 @@ LapseEscrow / rewards.registrar ReachMilestone RegisterOwner / rewards.relayer C
 SplitFee TakeFee / staking.council ResolveAppeal / staking.holder RequestUnstake CancelUnstake Withdraw RegisterDevice
 DeregisterDevice ResumeDevice Dispute Appeal Drip / staking.member ProveEquivocation / staking.oracle Attest / staking.process
 Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice DeclineDevice SuspendDevice OpenCase
-ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase ClaimSerial FreeSerial CountDrip /
-staking.relayer Observe / treasury.attestor AttestReserves Reconcile / treasury.burner Burn / treasury.cashier ObserveDeposit
-SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / treasury.gateway Hold / treasury.governor
-ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter Mint /
-treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit CancelWithdrawal
-RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow OpenAccount Credit
-Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint EscrowWithdrawal /
-treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust ApproveAdjustment"""
+ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase ClaimSerial FreeSerial CountDrip
+ReviewTier / staking.relayer Observe / treasury.attestor AttestReserves Reconcile / treasury.burner Burn / treasury.cashier
+ObserveDeposit SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / treasury.gateway Hold /
+treasury.governor ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter
+Mint / treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit
+CancelWithdrawal RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow
+OpenAccount Credit Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint
+EscrowWithdrawal / treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust
+ApproveAdjustment"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
 for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:

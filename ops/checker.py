@@ -76,7 +76,7 @@ _ROLES = {
     "staking.Tombstone staking.AdmitDevice staking.DeclineDevice staking.SuspendDevice "
     "staking.OpenCase staking.ProveEquivocation staking.ProveRefutation staking.PostBond "
     "staking.ResolveDispute staking.ExecuteCase staking.LapseCase staking.ClaimSerial "
-    "staking.FreeSerial staking.CountDrip",
+    "staking.FreeSerial staking.CountDrip staking.ReviewTier",
     "staking.relayer": "staking.Observe",
     "treasury.attestor": "treasury.AttestReserves treasury.Reconcile",
     "treasury.burner": "treasury.Burn",

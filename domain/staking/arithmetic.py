@@ -51,7 +51,8 @@ def tier_of(active: int, minimum: TierMinimum = STAKING.tier_minimum) -> Tier:
     needed: dict[Tier, int] = {
         "free": 0, "basic": minimum.basic, "pro": minimum.pro, "enterprise": minimum.enterprise,
     }  # fmt: skip
-    return [tier for tier in TIERS if active >= needed[tier]][-1]
+    reached: list[Tier] = [tier for tier in TIERS if active >= needed[tier]]
+    return reached[-1]
 
 
 def drawn(seed: str, oracles: Iterable[str]) -> tuple[SubjectName, ...]:

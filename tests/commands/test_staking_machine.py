@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contracts import Uuid
+from contracts import AdoptParameter, ParameterName, Uuid, own_class, policy_stream
 from contracts.staking import (
     SPACE,
     Appeal,
@@ -28,6 +28,7 @@ from contracts.staking import (
     ResolveAppeal,
     ResolveDispute,
     Slash,
+    StakingParameters,
     SubjectName,
     Uptime,
     Withdraw,
@@ -37,7 +38,8 @@ from contracts.staking import (
 )
 from contracts.treasury import HoldId
 from domain import Refused
-from domain.staking.arithmetic import drawn, epoch_at
+from domain._policy import Policy
+from domain.staking.arithmetic import drawn, epoch_at, starts
 from domain.staking.collateral import Collateral
 from tests.commands.test_staking import Desk
 from tests.domain.given import did, digest
@@ -64,17 +66,21 @@ class Fact:
         return type(self.event).__name__
 
 
+PERCENTAGES = st.sampled_from([1, 10, 20])
+
+
 class Justice(RuleBasedStateMachine):
-    @initialize(stage=st.integers(0, 4), percent=st.sampled_from([10, 50, 100]))
+    @initialize(stage=st.integers(0, 4), percent=PERCENTAGES)
     def begin(self, stage: int, percent: int) -> None:
         """Two cases, of which the first has come some way: chance alone seldom gets far."""
         self.desk, self.log, self.now, self.serial = Desk(), list[Fact](), MIDNIGHT - 3 * DAY, 0
         for device in DEVICES:
             self.put(device, 100 * SPACE)
+        self.adopt(percent)
         self.now = MIDNIGHT + timedelta(minutes=10)
         self.cases: list[tuple[CaseId, SubjectName]] = []
         for device in DEVICES:
-            self.accuse(device, 0, 15, percent, 0)
+            self.accuse(device, 0, 15, 0, 0)
         if stage > 0:
             self.attest(0, 5, 15)
         if stage > 1:
@@ -103,6 +109,19 @@ class Justice(RuleBasedStateMachine):
     def pick(self, which: int) -> tuple[CaseId, SubjectName]:
         return self.cases[which % len(self.cases)]
 
+    def policy(self) -> Policy:
+        found: Policy = self.desk.streams.load(Policy, policy_stream("staking"))
+        return found
+
+    @rule(percent=PERCENTAGES)
+    def adopt(self, percent: int) -> None:
+        """Whenever it is, an open case keeps its own."""
+        version = self.policy().version + 1
+        command = own_class(AdoptParameter, "staking")(
+            name=ParameterName("downtime_slash_percent"), value=percent, version=version
+        )  # fmt: skip
+        self.ask(command, policy_stream("staking"))
+
     @rule(device=st.sampled_from(DEVICES), units=st.integers(1, 30 * SPACE))
     def stake(self, device: SubjectName, units: int) -> None:
         self.put(device, units)
@@ -120,16 +139,17 @@ class Justice(RuleBasedStateMachine):
 
     @rule(
         device=st.sampled_from(DEVICES), day=st.integers(0, 2), missed=st.sampled_from([14, 15, 15, 90]),
-        percent=st.sampled_from([10, 50, 100]), off=st.sampled_from([0, 0, 0, 1]),
+        more=st.sampled_from([0, 0, 0, 1]), off=st.sampled_from([0, 0, 0, 1]),
     )  # fmt: skip
-    def accuse(self, device: SubjectName, day: int, missed: int, percent: int, off: int) -> None:
+    def accuse(self, device: SubjectName, day: int, missed: int, more: int, off: int) -> None:
         epoch = epoch_at(self.now) - 1 - day
         at_risk = self.bond(device).holding.at_start_of(epoch)
+        terms = self.policy().parameters_at(StakingParameters, starts(epoch))
         command = OpenCase(
             subject=device, offence="downtime", epoch=epoch, evidence=digest(str(epoch)),
             uptime=Uptime(expected=288, excused=0, missed=missed, root=ROOT),
-            bases=(Base(kind="bond", subject=device, units=at_risk + off),), percent=percent, panel=PANEL, seed=SEED,
-            policy_version=1,
+            bases=(Base(kind="bond", subject=device, units=at_risk + off),), percent=terms.downtime_slash_percent + more,
+            panel=PANEL, seed=SEED, policy_version=terms.policy_version or 1,
         )  # fmt: skip
         case = case_id(device, "downtime", epoch, digest(str(epoch)))
         if self.ask(command, case_stream(case)):
