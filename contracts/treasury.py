@@ -19,6 +19,8 @@ from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Lab
 RECONCILIATION_INTERVAL_SECONDS = 21_600
 """White paper 8.2: every six hours."""
 RECONCILIATION_RETRY_SECONDS = 1_800
+UNDIVIDED_SECONDS = 86_400
+"""What was captured for fees is divided within a day, or it is a break."""
 PAYOUT_WINDOW_SECONDS = 86_400
 RATE_SCALE = 10**8
 """A rate of one coin's money in US dollars is a whole number of so many parts."""
@@ -175,7 +177,7 @@ Reason = Literal[
     "after_return",
 ]  # fmt: skip
 Reasons = Annotated[tuple[Reason, ...], Field(max_length=9)]
-BreakKind = Literal["deficit", "books_differ", "missing_source"]
+BreakKind = Literal["deficit", "books_differ", "missing_source", "undivided"]
 Written = Literal["chargeback", "unissued"]
 
 _ORIGINS: dict[Origin, str] = {"deposit": "due:deposits", "returned_payout": "due:payouts", "capital": "capital"}
@@ -524,6 +526,8 @@ class Reconcile(Command, role="treasury.attestor", stream="treasury/reconciliati
     native_locked: Amount | None = None
     in_flight: Amount
     books_supply: Amount
+    undivided: Amount | None = None
+    """What was captured for fees in coins, and became a day old undivided since the slot before; absent where there is none."""
 
 
 class CloseBreak(Command, role="treasury.reviewer", stream="treasury/reconciliation"):
@@ -912,6 +916,7 @@ class Reconciled(Event, retention="financial"):
     native_locked: Amount
     in_flight: Amount
     books_supply: Amount
+    undivided: Amount | None = None
     surplus: Amount
     """In coins; zero where there is a deficit, which is then a break."""
 

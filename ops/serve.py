@@ -23,7 +23,7 @@ from adapters.telemetry import RelayTelemetry, WorkerTelemetry
 from adapters.views import Projector
 from adapters.views.processes import Arrived, CollectorReader, ProcessReader
 from adapters.views.readers import ProjectionReader
-from adapters.views.todo import TodoRunner
+from adapters.views.todo import Pulse, TodoRunner
 from adapters.views.wishes import Send, Wish
 from contracts import Command
 from ops.compose import Deployment, open_engine
@@ -109,7 +109,8 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
     wanted = [wired[name] for name in sorted(names or wired)]
     readers = [_reader(deployment, stream, engine, sender) for stream in wanted if not isinstance(stream, TodoList)]
     send = _signing(deployment, sender)
-    lists = [TodoRunner(engine, stream, send) for stream in wanted if isinstance(stream, TodoList)]
+    pulse = Pulse(engine)
+    lists = [TodoRunner(engine, stream, send, pulse=pulse) for stream in wanted if isinstance(stream, TodoList)]
     groups = [
         Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat) for reader in readers
     ]

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from adapters.clock import now as machine_clock
 from adapters.crash import crashpoint
@@ -22,7 +23,7 @@ from adapters.kafka.commands import Answer
 from adapters.sql import reading
 from adapters.views.faults import is_transient
 from adapters.views.readers import OneThread
-from adapters.views.tables import leases, refused_tasks
+from adapters.views.tables import leases, positions, refused_tasks
 from adapters.views.wishes import Send, Wish, derived_uuid7
 from contracts import Command, instant, rfc3339
 
@@ -33,6 +34,9 @@ MOST = 2_000
 AGAIN_SECONDS = 20.0
 """A task that is still due is sent again after this: its command or its outcome may be under way."""
 LEASE_SECONDS = 4.0
+REST_SECONDS = 3.0
+"""A list on which nothing was due is planned again when the views have changed, or after this: time alone makes things due."""
+LOOK_SECONDS = 0.2
 PAUSE_SECONDS = (0.5, 30.0)
 """After a failure: the first pause and the longest, each twice the one before."""
 
@@ -75,6 +79,25 @@ class Refused:
     at: datetime
 
 
+class Pulse:
+    """Changes whenever a reader has moved. All lists of a process ask one: it looks a few times a second for all of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._looked = -LOOK_SECONDS
+        self._seen: tuple[object, ...] = ()
+
+    def now(self) -> tuple[object, ...]:
+        with self._lock:
+            if time.monotonic() >= self._looked + LOOK_SECONDS:
+                self._looked = time.monotonic()
+                sums = (func.sum(column) for column in (positions.c.next, positions.c.epoch, positions.c.generation))
+                with reading(self._engine) as connection:
+                    self._seen = tuple(connection.execute(select(func.count(), *sums)).one())
+            return self._seen
+
+
 @dataclass
 class OnDesk:
     """`streams.Desk` over one snapshot of the views."""
@@ -96,8 +119,18 @@ class OnDesk:
 class TodoRunner:
     """One list. `send` signs and publishes; what became of it reaches `hear`."""
 
-    def __init__(self, engine: Engine, listing: Listing, send: Send, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        listing: Listing,
+        send: Send,
+        clock: Callable[[], datetime] | None = None,
+        pulse: Pulse | None = None,
+    ) -> None:
         self.name = listing.name
+        self._pulse = pulse or Pulse(engine)
+        self._rested: tuple[tuple[object, ...], datetime] | None = None
+        """The pulse and the time at which nothing was due."""
         self._engine, self._list, self._send = engine, listing, send
         self._clock = clock or machine_clock
         self._in_thread = OneThread(listing.name)
@@ -110,7 +143,8 @@ class TodoRunner:
         while not stop.is_set():
             on_life()
             try:
-                await self.turn()
+                if not await self._in_thread(self._may_rest):
+                    await self.turn()
                 pause, wait = PAUSE_SECONDS[0], self._list.every_seconds
             except Exception as error:
                 log.log(logging.WARNING if is_transient(error) else logging.ERROR, "%s: %r", self.name, error, exc_info=True)
@@ -140,16 +174,37 @@ class TodoRunner:
         mine = [(self._sent[answer.command_id][0], answer) for answer in answers if answer.command_id in self._sent]
         refused = [(key, answer) for key, answer in mine if not answer.is_accepted]
         if refused:
+            self._rested = None
             await self._in_thread(self._remember, refused)
 
+    def _may_rest(self) -> bool:
+        """Nothing was due, no reader has moved since, and no time has passed; a clock that was moved has."""
+        if self._rested is None:
+            return False
+        seen, at = self._rested
+        return timedelta() <= self._clock() - at < timedelta(seconds=REST_SECONDS) and self._pulse.now() == seen
+
     def _due(self, now: datetime) -> list[Planned]:
+        self._rested = None
         if not self._is_mine(now):
             return []
         self._forget(now)
+        # Before the views are read: what changes in between is seen the next time.
+        seen, is_empty = self._pulse.now(), True
+        found: dict[str, Planned] = {}
         with reading(self._engine) as connection:
             desk = OnDesk(self.name, connection, now)
-            fresh = (task for task in self._list.plan(desk) if desk.refusal(task.key) is None and not self._was_sent(task))
-            return list({task.key: task for task in islice(fresh, MOST)}.values())
+            for task in self._list.plan(desk):
+                if desk.refusal(task.key) is not None:
+                    continue
+                is_empty = False
+                if not self._was_sent(task):
+                    found[task.key] = task
+                    if len(found) == MOST:
+                        break
+        if is_empty:
+            self._rested = (seen, now)
+        return list(found.values())
 
     def _wishes(self, due: Sequence[Planned]) -> list[tuple[str, Wish]]:
         found = []

@@ -48,6 +48,8 @@ class Reconciliation(Aggregate[ReconciliationEvent]):
             self._find(command, "deficit", circulating - held)
         if circulating != command.books_supply.units:
             self._find(command, "books_differ", abs(circulating - command.books_supply.units))
+        if command.undivided is not None and command.undivided.units:
+            self._find(command, "undivided", command.undivided.units)
 
     def close(self, command: CloseBreak, *, actor: str) -> None:
         """Raises NoSuchBreak, ReferenceUsed."""
@@ -81,7 +83,7 @@ class Reconciliation(Aggregate[ReconciliationEvent]):
         native = self.id.partition(".")[0]
         wanted = {
             "bank": bank_of(self.id), "owed": bank_of(self.id), "evm_supply": self.id, "native_supply": native,
-            "native_locked": native, "in_flight": self.id, "books_supply": self.id,
+            "native_locked": native, "in_flight": self.id, "books_supply": self.id, "undivided": self.id,
         }  # fmt: skip
         for name, asset in wanted.items():
             found: Amount | None = getattr(command, name)

@@ -11,11 +11,14 @@ from ops.cli.output import Exit, Failure, Json, answer, say, table
 from ops.cli.show import show
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection
 
     from contracts import Amount
     from projections.rewards.overview import Earnings
     from projections.rewards.queries import BucketState, ClaimState, EpochState, Supply
+    from projections.treasury.outside import Taken
     from projections.treasury.queries import Break, Coin, Review, SlotStanding
 
 
@@ -77,28 +80,38 @@ def reconciliation(
     as_json: Json = False,
 ) -> None:
     """Bank, books and chain, and what does not fit. Exit code 1 while a break is open or a coin has a deficit."""
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, timedelta
+    from functools import partial
 
+    from contracts.inference import FEES
+    from contracts.treasury import UNDIVIDED_SECONDS
+    from projections.rewards import divided_of
     from projections.treasury import awaiting_review, breaks_open, coins, outflow_in_window, slots_of
+    from projections.treasury.outside import taken_for
+    from streams.outside.comparing import undivided
 
     now = datetime.now(UTC)
+    a_day_ago = now - timedelta(seconds=UNDIVIDED_SECONDS)
     with views() as connection:
         found = [each for each in coins(now, connection) if coin in (None, each.coin)]
         compared = {each.coin: slots_of(each.coin, connection, slots) for each in found}
         open_ = [each for each in breaks_open(now, connection) if coin in (None, each.coin)]
         window, left = outflow_in_window(now, connection)
         waiting = awaiting_review(now, connection)
+        left_over = list(undivided(taken_for(FEES, a_day_ago, connection), partial(divided_of, connection=connection)))
     if as_json:
         answer(
             {"coins": [_plain(each) for each in found], "breaks": [_plain(each) for each in open_],
              "slots": {name: [_plain(each) for each in rows] for name, rows in compared.items()},
-             "outflow_usd_cents": {"window": window, "left": left}, "awaiting_review": [_plain(each) for each in waiting]}
+             "outflow_usd_cents": {"window": window, "left": left}, "awaiting_review": [_plain(each) for each in waiting],
+             "undivided": [_plain(each) for each in left_over]}
         )  # fmt: skip
     else:
         _tell_coins(found)
         for name, rows in compared.items():
             _tell_slots(name, rows)
         _tell_open(open_, waiting, window, left)
+        _tell_undivided(left_over, now)
     if open_ or any(each.deficit.units for each in found):
         raise typer.Exit(Exit.FOUND_WRONG)
 
@@ -142,6 +155,13 @@ def _tell_open(open_: "Sequence[Break]", waiting: "Sequence[Review]", window: in
         ]  # fmt: skip
         table("Withdrawals that wait for two persons", ("withdrawal", "payout", "asset", "approvals", "because", "age"), shown)
     say(f"In the last 24 hours ${window / 100:,.2f} of payouts count; ${left / 100:,.2f} may go without review")
+
+
+def _tell_undivided(left_over: "Sequence[Taken]", now: "datetime") -> None:
+    if left_over:
+        ages = [_age(int((now - each.since).total_seconds())) for each in left_over]
+        rows = [(t.account, t.hold, _of(t.amount), t.purpose, age) for t, age in zip(left_over, ages, strict=True)]
+        table("Captured for fees a day ago and divided by nobody", ("account", "hold", "amount", "for", "age"), rows)
 
 
 @show.command()

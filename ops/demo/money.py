@@ -68,7 +68,7 @@ from projections.rewards.queries import ClaimState, newest_root
 from projections.treasury import deposit_of, supply_of, withdrawal
 from projections.treasury.due import owed_in
 from projections.treasury.outside import books_of
-from streams.outside import Debts, compare
+from streams.outside.comparing import Debts, compare
 
 WALLET = Address("0x" + "ad" * 20)
 IBAN = "DE02120300000000202051"

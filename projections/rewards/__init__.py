@@ -6,6 +6,7 @@ from projections.rewards.queries import (
     OtherTable,
     buckets_at,
     claim_of,
+    divided_of,
     earned_until,
     earnings_of,
     epoch_of,
@@ -17,8 +18,8 @@ from projections.rewards.queries import (
 from projections.rewards.tables import TABLES
 
 __all__ = [
-    "OtherTable", "buckets_at", "claim_of", "earned_until", "earnings_of", "epoch_of", "grants_at", "rewards", "split_of",
-    "supply_at", "yield_of",
+    "OtherTable", "buckets_at", "claim_of", "divided_of", "earned_until", "earnings_of", "epoch_of", "grants_at", "rewards",
+    "split_of", "supply_at", "yield_of",
 ]  # fmt: skip
 
 

@@ -118,6 +118,11 @@ def split_of(receipt: str, connection: Connection) -> list[Row]:
     return [row._asdict() for row in connection.execute(select(t.fee_splits).where(t.fee_splits.c.receipt == receipt))]
 
 
+def divided_of(receipts: list[str], connection: Connection) -> set[str]:
+    """Those of the receipts that were divided."""
+    return set(connection.scalars(select(t.fee_splits.c.receipt).where(t.fee_splits.c.receipt.in_(receipts))))
+
+
 def earnings_of(payee: str, epoch: int, connection: Connection) -> dict[str, int]:
     """Units of each asset that a provider's wallet earned from fees in an epoch."""
     columns = t.fee_totals.c

@@ -1,10 +1,10 @@
 """What bank and chain are compared with, and what is waited for from there."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from contracts import Amount, instant, rfc3339
 from contracts.treasury import coin_of
@@ -42,6 +42,17 @@ class Books:
     """Of the last attestation."""
     since: datetime
     """Of the last event of the coin's stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a hold was captured for."""
+
+    account: str
+    hold: str
+    purpose: str
+    amount: Amount
+    since: datetime
 
 
 def escrows_awaited(connection: Connection) -> list[EscrowAwaited]:
@@ -82,6 +93,25 @@ def is_reconciled(coin: str, slot: str, connection: Connection) -> bool:
     done = select(table.c.slot).where(table.c.coin == coin, table.c.slot == slot)
     missing = select(found.c.slot).where(found.c.coin == coin, found.c.slot == slot, found.c.kind == "missing_source")
     return connection.execute(done).first() is not None or connection.execute(missing).first() is not None
+
+
+def taken_for(counter: str, until: datetime, connection: Connection, *, after: datetime | None = None) -> Iterator[Taken]:
+    """What was captured and posted to that account in the time, the oldest first."""
+    table = tables.holds
+    found = select(table).where(table.c.counter == counter, table.c.state == "captured", table.c.since <= rfc3339(until))
+    if after is not None:
+        found = found.where(table.c.since > rfc3339(after))
+    for row in connection.execute(found.order_by(table.c.since, table.c.hold)):
+        if row.captured:
+            amount = Amount.of(row.account.partition(".")[2], row.captured)
+            yield Taken(row.account, row.hold, row.purpose, amount, instant(row.since))
+
+
+def last_reconciled(coin: str, connection: Connection) -> datetime | None:
+    """The newest of the coin's six-hour slots that was compared; None before the first."""
+    table = tables.reconciliations
+    slot = connection.scalar(select(func.max(table.c.slot)).where(table.c.coin == coin, table.c.slot.like("____-__-__T__")))
+    return None if slot is None else datetime.fromisoformat(f"{slot}:00:00+00:00")
 
 
 def booked_in(asset: str, rail: str, connection: Connection) -> dict[str, int]:

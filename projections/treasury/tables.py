@@ -1,6 +1,6 @@
 """Treasury's tables. Coins are counted in their own units (18 decimals), bank money in cents."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
 
 from projections import METADATA, MoneyColumn
 
@@ -224,6 +224,8 @@ holds = Table(
     Column("event", String(36), nullable=False, comment="the Held"),
     Column("at", String(30), nullable=False),
     Column("since", String(30), nullable=False),
+    # What was captured for something, in the order of time.
+    Index("ix_treasury_holds_taken", "counter", "since"),
 )
 
 freezes = Table(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,8 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, select
 from adapters.kafka.commands import Answer
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
-from adapters.views.todo import AGAIN_SECONDS, LEASE_SECONDS, TodoRunner
+from adapters.views.tables import positions
+from adapters.views.todo import AGAIN_SECONDS, LEASE_SECONDS, REST_SECONDS, TodoRunner
 from adapters.views.wishes import Wish
 from contracts import Command, rfc3339
 from contracts.identity import RevokeKey
@@ -128,6 +129,49 @@ def test_what_the_views_show_as_done_is_not_sent(world: World) -> None:
     turn(runner)
 
     assert world.outbox.subjects == ["identity/key/1", "identity/key/2", "identity/key/2"]
+
+
+def test_a_list_on_which_nothing_is_due_rests_until_a_reader_moves_or_time_passes(world: World) -> None:
+    """Forty lists that plan twice a second for nothing take a third of a core."""
+    planned: list[datetime] = []
+
+    def counted(desk: Desk) -> Iterable[Task]:
+        planned.append(desk.now)
+        yield from plan(desk)
+
+    async def live() -> list[int]:
+        stop, runner = asyncio.Event(), TodoRunner(world.views, TodoList("ends", counted, 0.01), world.outbox.send, world.clock)
+        working, counts = asyncio.create_task(runner.run(stop)), []
+        await _until(lambda: len(planned) == 1)
+        await asyncio.sleep(0.3)
+        counts.append(len(planned))
+        _move_a_reader(world.views)
+        await _until(lambda: len(planned) == 2)
+        world.clock.pass_seconds(REST_SECONDS)
+        await _until(lambda: len(planned) == 3)
+        world.due(1)
+        _move_a_reader(world.views)
+        await _until(lambda: len(world.outbox.wishes) == 1)
+        busy = len(planned)
+        await _until(lambda: len(planned) > busy + 3)
+        stop.set()
+        await working
+        return counts
+
+    assert asyncio.run(live()) == [1]
+
+
+def _move_a_reader(views: Engine) -> None:
+    row = {"reader": "r", "shard": "identity.events/0", "next": 1, "last_hash": "", "last_time": "", "offset": 0, "epoch": 0}
+    with views.begin() as connection:
+        if not connection.execute(positions.update().values(next=positions.c.next + 1)).rowcount:
+            connection.execute(positions.insert().values(**row, generation=0))
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110  what is waited for happens in a thread
+            await asyncio.sleep(0.01)
 
 
 def test_whoever_starts_again_sends_the_same_commands(world: World) -> None:

@@ -285,6 +285,14 @@ def test_books_that_differ_from_the_chain_are_a_break() -> None:
     then(coin, lambda: coin.reconcile(slot(100, 100, 98)), reconciled(slot(100, 100, 98)), found("books_differ", 2))
 
 
+def test_a_capture_that_nobody_divided_within_a_day_is_a_break() -> None:
+    coin, other = a_reconciliation(), a_reconciliation()
+    command = slot(100, 100, undivided=coins(3 * CENT))
+
+    then(coin, lambda: coin.reconcile(command), reconciled(command), found("undivided", 3))
+    then(other, lambda: other.reconcile(slot(100, 100, undivided=coins(0))), reconciled(slot(100, 100, undivided=coins(0))))
+
+
 def test_a_source_that_stays_silent_is_a_break_and_the_slot_may_still_be_reconciled() -> None:
     coin = a_reconciliation()
 

@@ -1,7 +1,8 @@
 """Money from a bank to coins and back, past a bank and a chain that fail, repeat and delay; then the books are judged."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,44 @@ from adapters.bank.calling import Calls
 from adapters.bank.paper import Fault, Faults, PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
 from adapters.bank.ports import Call
+from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
+from commands.rewards import Rewards
 from commands.treasury import Treasury
-from contracts import Address, Amount, Digest, Sealed
+from contracts import Address, Amount, AssetName, Digest, Sealed, Uuid
+from contracts.inference import FEES, purpose_of
+from contracts.providers import ModelId
+from contracts.rewards import Reference as RewardsReference
+from contracts.rewards import SplitFee, fee_stream, payee_of
 from contracts.treasury import (
     AccountId,
     AssignDeposit,
+    Capture,
     ConfigureMinter,
+    Credit,
+    Hold,
+    HoldId,
+    LedgerAccount,
+    OpenAccount,
+    Reference,
     RequestWithdrawal,
     ReviewWithdrawal,
+    account_stream,
     deposit_stream,
     stablecoin_stream,
     withdrawal_stream,
 )
 from projections.ledger import trial_balance
+from projections.rewards import divided_of
+from projections.rewards import rewards as rewards_view
 from projections.treasury import breaks_open, deposit_of, slots_of, supply_of, withdrawal
+from projections.treasury.outside import taken_for
 from streams import Outside
 from streams import ledger as ledger_wiring
 from streams import outside as outside_wiring
 from streams import treasury as treasury_wiring
+from streams.outside.comparing import undivided
 from tests.domain.given import did
 from tests.streams.town import STORE, Town, patiently
 
@@ -164,6 +183,58 @@ def test_a_payout_that_comes_back_is_issued_again_exactly(tmp_path: Path) -> Non
     with town.views() as connection:
         assert breaks_open(town.now, connection) == []
     assert town.judge(tmp_path) == []
+
+
+def test_a_capture_without_a_receipt_in_a_day_is_a_break_of_one_slot(tmp_path: Path) -> None:
+    """Two were captured for fees; one of them is divided. The other is named once, not every six hours."""
+    town = begin(tmp_path)
+    town.services["rewards"] = Rewards(town.streams, verify)
+    town.wire(rewards_view())
+    divided, forgotten = Uuid("0" * 7 + "1-0000-7000-8000-000000000000"), Uuid("0" * 7 + "2-0000-7000-8000-000000000000")
+    prepay(town, 10 * 10**18)
+    for request in (divided, forgotten):
+        capture(town, request, 2 * 10**18)
+    split(town, divided, 2 * 10**18)
+
+    def days_slots() -> list[tuple[str, int]]:
+        with town.views() as connection:
+            return [(found.kind, found.amount.units) for found in breaks_open(town.now, connection)]
+
+    town.now = datetime(2026, 11, 26, 6, 0, 30, tzinfo=UTC)
+    until(town, lambda: "2026-11-26T06" in slots_in(town))
+    on_the_day = days_slots()
+    for _ in range(4):
+        town.wait(hours=6)
+        town.turns(3)
+
+    assert on_the_day == []
+    assert days_slots() == [("undivided", 2 * 10**18)]
+    assert len(slots_in(town)) == 6
+    with town.views() as connection:
+        left_over = undivided(taken_for(FEES, town.now, connection), partial(divided_of, connection=connection))
+        assert [taken.purpose for taken in left_over] == [purpose_of(forgotten)]
+
+
+def prepay(town: MoneyTown, units: int) -> None:
+    stream = account_stream("ada", USD)
+    town.ask(OpenAccount(owner=AccountId("ada"), asset=AssetName(USD)), stream)
+    town.ask(Credit(amount=Amount.of(USD, units), counter=LedgerAccount("deposits:evm"), reference=Reference("p1")), stream)
+
+
+def capture(town: MoneyTown, request: Uuid, units: int) -> None:
+    stream, amount, hold = account_stream("ada", USD), Amount.of(USD, units), HoldId(f"h-{request}")
+    ends = town.now + timedelta(hours=1)
+    town.ask(Hold(hold=hold, amount=amount, purpose=purpose_of(request), expires_at=ends), stream)
+    town.ask(Capture(hold=hold, amount=amount, counter=FEES), stream)
+
+
+def split(town: MoneyTown, request: Uuid, units: int) -> None:
+    fee = -(-units // 101)
+    command = SplitFee(
+        kind="inference", receipt=RewardsReference(request), price=Amount.of(USD, units - fee), protocol_fee=fee,
+        payee=payee_of(WALLET), provider=did("gpu"), model=ModelId("llama"), prepaid=False, epoch=20_000,
+    )  # fmt: skip
+    town.ask(command, fee_stream("inference", payee_of(WALLET), USD))
 
 
 def test_money_whose_coins_cannot_be_made_goes_back_once(tmp_path: Path) -> None:

@@ -3,21 +3,17 @@
 Whoever runs them may die anywhere: the bank is asked by the key before it is told again, the chain by the reference.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from hashlib import sha256
 
 from adapters.bank.entries import Entry
 from adapters.bank.ports import NoAnswer, OrderRefused, Payment
 from contracts import Address, Amount, Command, Digest, EventId, Label
 from contracts.treasury import (
     COINS,
-    RECONCILIATION_INTERVAL_SECONDS,
-    RECONCILIATION_RETRY_SECONDS,
-    AttestReserves,
     BankReference,
     Burn,
     ConfirmMint,
@@ -26,20 +22,16 @@ from contracts.treasury import (
     FailMint,
     ObserveDeposit,
     Rail,
-    Reconcile,
     Reference,
     ReturnPayout,
     SettleDeposit,
-    Slot,
     Transaction,
     WithdrawalId,
     bank_of,
     deposit_stream,
-    reconciliation_stream,
     stablecoin_stream,
     withdrawal_stream,
 )
-from projections.ledger import balance_of
 from projections.treasury.due import (
     BurnDue,
     MintDue,
@@ -48,25 +40,20 @@ from projections.treasury.due import (
     burns_to_send,
     escrows_to_release,
     mints_to_send,
-    owed_in,
     payouts_to_send,
     refunds_to_send,
 )
 from projections.treasury.outside import (
-    Books,
     EscrowAwaited,
     PayoutPaid,
-    books_of,
     deposits_known,
     escrows_awaited,
-    is_reconciled,
     payouts_paid_since,
 )
 from streams import Desk, Errand, Outside, Stream, Task, TodoList, World
+from streams.outside.comparing import reconcile_every_six_hours
 
 RETURNS_WATCHED = timedelta(days=30)
-NATIVE_UNITS = 0
-"""Native supply and what the bridge has locked of it, until the bridge speaks."""
 
 
 def streams(world: World) -> Iterator[Stream]:
@@ -259,106 +246,3 @@ def seen(rail: str, asset: str, entry: Entry, known: dict[str, str]) -> Iterator
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-# Reconciliation
-
-
-@dataclass(frozen=True)
-class Debts:
-    """What the books say of a coin's money."""
-
-    owed: Amount
-    held: int
-    """Cents that the bank should hold, on all rails."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One coin, as bank, books and chain have it; None where a source does not answer."""
-
-    bank: Amount | None
-    owed: Amount | None
-    block: int | None
-    evm_supply: Amount | None
-
-
-def reconcile_every_six_hours(outside: Outside, desk: Desk) -> Iterator[Errand]:
-    """At 00, 06, 12 and 18 UTC (white paper 8.2): `Reconcile`, then `AttestReserves` with the same figures.
-
-    A source that stays silent for half an hour is a break of its own.
-    """
-    slot = slot_of(desk.now)
-    name = Slot(f"{slot:%Y-%m-%dT%H}")
-    may_be_silent = desk.now >= slot + timedelta(seconds=RECONCILIATION_RETRY_SECONDS)
-    under_way = [("minted", due.reference) for due in mints_to_send(desk.connection)]
-    under_way += [("burned", due.withdrawal) for due in burns_to_send(desk.connection)]
-    for coin in COINS:
-        books = books_of(coin, desk.connection)
-        if books is None:
-            continue
-        debts = Debts(owed_in(coin, desk.connection), balance_of("bank:", bank_of(coin), desk.connection))
-        asked = partial(_compared, outside, coin, debts, under_way, may_be_silent)
-        if not is_reconciled(coin, name, desk.connection):
-            call = partial(_reconcile, asked, books, name)
-            yield Errand(call, reconciliation_stream(coin), f"{coin}:{name}:{may_be_silent}", slot)
-        if books.as_of is None or books.as_of < slot:
-            name_of_books = f"attest:{coin}:{books.since:%Y-%m-%dT%H:%M:%S.%f}"
-            yield Errand(partial(_attest, asked, books), stablecoin_stream(coin), name_of_books, books.since)
-
-
-def slot_of(now: datetime) -> datetime:
-    """The beginning of the six hours."""
-    seconds = int(now.timestamp())
-    return datetime.fromtimestamp(seconds - seconds % RECONCILIATION_INTERVAL_SECONDS, UTC)
-
-
-def _reconcile(asked: Callable[[], Figures | None], books: Books, slot: Slot) -> Command | None:
-    if (figures := asked()) is None:
-        return None
-    native = Amount.of(books.coin.partition(".")[0], NATIVE_UNITS)
-    return Reconcile(
-        slot=slot, block=figures.block, bank=figures.bank, owed=figures.owed, evm_supply=figures.evm_supply,
-        native_supply=native, native_locked=native, in_flight=books.in_flight, books_supply=books.supply,
-    )  # fmt: skip
-
-
-def _attest(asked: Callable[[], Figures | None], books: Books) -> Command | None:
-    """As of the coin's last event in the books: what moved since is counted by the rule itself."""
-    figures = asked()
-    if figures is None or figures.bank is None or figures.owed is None:
-        return None
-    source = f"{books.coin} {figures.bank.units} {figures.owed.units} {books.since.isoformat()}"
-    return AttestReserves(bank=figures.bank, owed=figures.owed, as_of=books.since, statement=_digest(source))
-
-
-def _compared(
-    outside: Outside, coin: str, debts: Debts, under_way: Iterable[tuple[str, str]], may_be_silent: bool
-) -> Figures | None:
-    """None while the chain says what the books have not heard yet, or while a source is silent and may yet speak."""
-    try:
-        if any(outside.calls.told(kind, reference) for kind, reference in under_way):
-            return None
-    except NoAnswer:
-        if not may_be_silent:
-            return None
-    figures = compare(outside, coin, debts)
-    return None if None in (figures.bank, figures.evm_supply) and not may_be_silent else figures
-
-
-def compare(outside: Outside, coin: str, debts: Debts) -> Figures:
-    """What is owed are the books' debts, and whatever the bank holds that the books do not know."""
-    bank = block = supply = None
-    with suppress(NoAnswer):
-        bank = outside.bank.balance(bank_of(coin)).held
-    with suppress(NoAnswer):
-        block = outside.chain.head()
-        supply = Amount.of(coin, outside.chain.total_supply(coin, block))
-    if bank is None:
-        return Figures(None, None, block, supply)
-    unknown = max(0, bank.units - debts.held)
-    return Figures(bank, Amount.of(bank.asset, debts.owed.units + unknown), block, supply)
-
-
-def _digest(text: str) -> Digest:
-    return Digest(sha256(text.encode()).hexdigest())
