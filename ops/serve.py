@@ -23,7 +23,7 @@ from adapters.telemetry import RelayTelemetry, WorkerTelemetry
 from adapters.views import Projector
 from adapters.views.processes import Arrived, CollectorReader, ProcessReader
 from adapters.views.readers import ProjectionReader
-from adapters.views.todo import Pulse, TodoRunner
+from adapters.views.todo import Leases, Pulse, TodoRunner
 from adapters.views.wishes import Send, Wish
 from contracts import Command
 from ops.compose import Deployment, open_engine
@@ -95,7 +95,7 @@ async def run_relay(deployment: Deployment) -> None:
 async def run_readers(deployment: Deployment, names: Collection[str] = (), instance: str | None = None) -> None:
     """Run projections, processes, collectors (a Faust app each) and to-do lists; all, or those named. Raises GroupFailed."""
     # Faust takes longer to import than all the rest, and worker and relay, which never need it, start again in a hurry.
-    from adapters.faust.group import Group
+    from adapters.faust import Group, Lookout
 
     heartbeat, stop = Heartbeat(), asyncio.Event()
     wired = {stream.name: stream for stream in deployment.streams}
@@ -109,10 +109,11 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
     wanted = [wired[name] for name in sorted(names or wired)]
     readers = [_reader(deployment, stream, engine, sender) for stream in wanted if not isinstance(stream, TodoList)]
     send = _signing(deployment, sender)
-    pulse = Pulse(engine)
-    lists = [TodoRunner(engine, stream, send, pulse=pulse) for stream in wanted if isinstance(stream, TodoList)]
+    pulse, held, lookout = Pulse(engine), Leases(engine), Lookout(client)
+    lists = [TodoRunner(engine, stream, send, pulse=pulse, held=held) for stream in wanted if isinstance(stream, TodoList)]
     groups = [
-        Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat) for reader in readers
+        Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout)
+        for reader in readers
     ]
     collect_rarely()
     tasks = [asyncio.create_task(group.run(stop)) for group in groups]

@@ -5,5 +5,6 @@ receives chunks of up to 500 records of one partition, and begins after every re
 """
 
 from adapters.faust.group import Group, GroupFailed, Reader
+from adapters.faust.watchdog import Lookout
 
-__all__ = ["Group", "GroupFailed", "Reader"]
+__all__ = ["Group", "GroupFailed", "Lookout", "Reader"]

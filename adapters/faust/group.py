@@ -15,7 +15,7 @@ from faust.types import TP
 
 from adapters.faust.backlog import Backlog, Chunk
 from adapters.faust.chunks import App, ChunkSchema, Consumer, make_app
-from adapters.faust.watchdog import Watchdog
+from adapters.faust.watchdog import Lookout, Watchdog
 from adapters.kafka.locate import Behind, Looking, Lost, Unanswered, looking
 from adapters.telemetry import ReaderTelemetry
 from adapters.views import Applied, Fenced, is_transient
@@ -67,10 +67,11 @@ class Group:
         network: str,
         instance: str | None = None,
         on_life: Callable[[], None] = lambda: None,
+        lookout: Lookout | None = None,
     ) -> None:
         """`client` are aiokafka's options. `instance` makes a static member: it must be unique among those that live.
 
-        `on_life` is called while the group reads, or could.
+        `on_life` is called while the group reads, or could. `lookout` may be shared by the groups of a process.
         """
         self._reader, self._client = reader, dict(client)
         self._app: App = make_app(f"{network}.{reader.name}", client, self._resume, instance=instance)
@@ -85,7 +86,7 @@ class Group:
         # The highest sequence that came before its predecessors.
         self._highest: dict[str, int] = {}
         self._on_life = on_life
-        self._watchdog = Watchdog(self._app, self._client, reader.topics, on_look=on_life, on_lag=self._tell_lag)
+        self._watchdog = Watchdog(self._app, lookout or Lookout(client), reader.topics, on_look=on_life, on_lag=self._tell_lag)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set. Raises GroupFailed."""

@@ -6,11 +6,11 @@ The client does not notice that a topic was deleted and made anew, nor new parti
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
@@ -31,13 +31,56 @@ class PartitionsChanged(Exception):
     """A topic has other partitions than when the group began."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the broker said of the topics that were asked for: partitions of each that is there, and their ends."""
+
+    partitions: Mapping[str, int]
+    ends: Mapping[TP, int]
+
+
+class Lookout:
+    """Asks the broker with a consumer of its own, once every LOOK_SECONDS for all groups of a process."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._client = dict(client)
+        self._topics: set[str] = set()
+        self._looking: asyncio.Task[Seen] | None = None
+        self._covered: frozenset[str] = frozenset()
+        self._looked_at = 0.0
+
+    @property
+    def where(self) -> str:
+        return str(self._client["bootstrap_servers"])
+
+    async def look(self, topics: Sequence[str]) -> Seen:
+        """Not older than LOOK_SECONDS. Raises KafkaError, OSError, TimeoutError."""
+        self._topics.update(topics)
+        found = self._looking
+        is_old = time.monotonic() - self._looked_at >= LOOK_SECONDS
+        if found is None or (is_old and found.done()) or not self._covered.issuperset(topics):
+            self._covered, self._looked_at = frozenset(self._topics), time.monotonic()
+            found = self._looking = asyncio.create_task(self._look(self._covered))
+            # Whoever waits takes the failure; where nobody does any more, nobody misses it.
+            found.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(found)
+
+    async def _look(self, topics: Collection[str]) -> Seen:
+        async with asyncio.timeout(LOOK_SECONDS), bare_consumer(self._client, request_timeout_ms=5_000) as consumer:
+            cluster = await consumer._client.fetch_all_metadata()
+            found = {topic: parts for topic in sorted(topics) if (parts := cluster.partitions_for_topic(topic))}
+            asked = [TopicPartition(topic, n) for topic, parts in found.items() for n in sorted(parts)]
+            ends = await consumer.end_offsets(asked) if asked else {}
+        return Seen({topic: len(parts) for topic, parts in found.items()}, {TP(*tp): end for tp, end in ends.items()})
+
+
 class Watchdog:
-    """Looks from outside: a consumer of its own asks the broker for the topics' ends."""
+    """Looks from outside at what the group has and what there is."""
 
     def __init__(
         self,
         app: App,
-        client: Mapping[str, Any],
+        lookout: Lookout,
         topics: Sequence[str],
         *,
         on_look: Callable[[], None] = lambda: None,
@@ -45,8 +88,8 @@ class Watchdog:
     ) -> None:
         """`on_look` is a sign of life; `on_lag` tells how many records of a partition are ahead of us."""
         self._app, self._topics, self._on_look, self._on_lag = app, topics, on_look, on_lag
-        self._client = dict(client)
-        self._partitions: dict[str, int] = {}
+        self._lookout = lookout
+        self._partitions: Mapping[str, int] = {}
         self._moved: dict[TP, tuple[int, float]] = {}
         self.busy_at = 0.0
         """When the group last did something itself: while a database is away, it does not poll, and is alive."""
@@ -55,14 +98,13 @@ class Watchdog:
         """Wait for the broker and for the topics, saying so."""
         while not stop.is_set():
             try:
-                async with self._consumer() as consumer:
-                    self._partitions = await self._count(consumer)
+                self._partitions = self._mine((await self._lookout.look(self._topics)).partitions)
                 if missing := [topic for topic in self._topics if topic not in self._partitions]:
                     log.warning("waiting for %s; make topics with `spaceos topics create`", ", ".join(missing))
                 else:
                     return
             except (KafkaError, OSError) as error:
-                log.warning("waiting for the broker at %s: %s", self._client["bootstrap_servers"], error)
+                log.warning("waiting for the broker at %s: %s", self._lookout.where, error)
             try:
                 await asyncio.wait_for(stop.wait(), 1.0)
             except TimeoutError:
@@ -81,9 +123,8 @@ class Watchdog:
             self._poll_is_recent()
             self._on_look()
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._look()
-            except (KafkaError, OSError, TimeoutError) as error:
+                await self._look()
+            except (KafkaError, OSError) as error:
                 log.info("the broker does not tell the topics' ends: %r", error)
 
     def _poll_is_recent(self) -> None:
@@ -92,14 +133,14 @@ class Watchdog:
             raise Stalled(f"no poll for {quiet:.0f} s")
 
     async def _look(self) -> None:
-        async with self._consumer() as consumer:
-            partitions = await self._count(consumer)
-            if partitions != self._partitions:
-                raise PartitionsChanged(f"{partitions} instead of {self._partitions}")
-            mine = {TP(*tp) for tp in self._app.consumer.assignment()}
-            ends = await consumer.end_offsets([TopicPartition(*tp) for tp in mine]) if mine else {}
-        for tp in mine:
-            self._progress(tp, ends[TopicPartition(*tp)], await self._app.consumer.position(tp))
+        seen = await self._lookout.look(self._topics)
+        if (partitions := self._mine(seen.partitions)) != self._partitions:
+            raise PartitionsChanged(f"{partitions} instead of {self._partitions}")
+        for tp in {TP(*tp) for tp in self._app.consumer.assignment()}:
+            self._progress(tp, seen.ends[tp], await self._app.consumer.position(tp))
+
+    def _mine(self, partitions: Mapping[str, int]) -> Mapping[str, int]:
+        return {topic: partitions[topic] for topic in self._topics if topic in partitions}
 
     def _progress(self, tp: TP, end: int, position: int | None) -> None:
         now = time.monotonic()
@@ -111,10 +152,3 @@ class Watchdog:
         self._moved[tp] = (position if position is not None else -1, since)
         if now - since > STALLED_SECONDS and now - self.busy_at > STALLED_SECONDS:
             raise Stalled(f"{tp.topic}/{tp.partition} stands at {position} for {now - since:.0f} s, its end is {end}")
-
-    async def _count(self, consumer: AIOKafkaConsumer) -> dict[str, int]:
-        cluster = await consumer._client.fetch_all_metadata()
-        return {topic: len(found) for topic in self._topics if (found := cluster.partitions_for_topic(topic))}
-
-    def _consumer(self) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
-        return bare_consumer(self._client, request_timeout_ms=5_000)

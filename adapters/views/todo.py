@@ -79,6 +79,9 @@ class Refused:
     at: datetime
 
 
+_ALL_POSITIONS = select(func.count(), func.sum(positions.c.next), func.sum(positions.c.epoch), func.sum(positions.c.generation))
+
+
 class Pulse:
     """Changes whenever a reader has moved. All lists of a process ask one: it looks a few times a second for all of them."""
 
@@ -92,10 +95,62 @@ class Pulse:
         with self._lock:
             if time.monotonic() >= self._looked + LOOK_SECONDS:
                 self._looked = time.monotonic()
-                sums = (func.sum(column) for column in (positions.c.next, positions.c.epoch, positions.c.generation))
                 with reading(self._engine) as connection:
-                    self._seen = tuple(connection.execute(select(func.count(), *sums)).one())
+                    self._seen = tuple(connection.execute(_ALL_POSITIONS).one())
             return self._seen
+
+
+class Leases:
+    """Whose a list is, for LEASE_SECONDS at a time. All lists of a process are renewed together, with one commit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._until: dict[str, datetime] = {}
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
+
+    def has(self, name: str, now: datetime) -> bool:
+        """Whether the list is ours from now on. Nobody else takes it before its end."""
+        with self._lock:
+            until = self._until.get(name)
+            if until is None or not until - timedelta(seconds=LEASE_SECONDS) <= now < until:
+                return self._take(name, now)
+            if until <= now + timedelta(seconds=LEASE_SECONDS / 2):
+                self._renew(now)
+            return name in self._until
+
+    def give_up(self, name: str) -> None:
+        with self._lock, self._engine.begin() as connection:
+            self._until.pop(name, None)
+            connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == self._holder))
+
+    def _renew(self, now: datetime) -> None:
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        # One that ended while we slept may be another's by now: it is taken anew, or not.
+        mine = (leases.c.holder == self._holder) & leases.c.name.in_([name for name, end in self._until.items() if end > now])
+        with self._engine.begin() as connection:
+            connection.execute(leases.update().where(mine).values(until=rfc3339(until)))
+            names = connection.scalars(select(leases.c.name).where(mine)).all()
+        self._until = dict.fromkeys(names, until)
+
+    def _take(self, name: str, now: datetime) -> bool:
+        self._until.pop(name, None)
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        mine = {"holder": self._holder, "until": rfc3339(until)}
+        with reading(self._engine) as connection:
+            held = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
+        if held is not None and held.holder != self._holder and held.until > rfc3339(now):
+            return False
+        with self._engine.begin() as connection:
+            held = connection.execute(select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
+            if held is None:
+                connection.execute(insert(leases).values(name=name, **mine))
+            elif held.holder != self._holder and held.until > rfc3339(now):
+                return False
+            else:
+                connection.execute(leases.update().where(leases.c.name == name).values(**mine))
+        self._until[name] = until
+        return True
 
 
 @dataclass
@@ -126,16 +181,17 @@ class TodoRunner:
         send: Send,
         clock: Callable[[], datetime] | None = None,
         pulse: Pulse | None = None,
+        held: Leases | None = None,
     ) -> None:
+        """`pulse` and `held` may be shared by the lists of a process."""
         self.name = listing.name
-        self._pulse = pulse or Pulse(engine)
+        self._pulse, self._leases = pulse or Pulse(engine), held or Leases(engine)
         self._rested: tuple[tuple[object, ...], datetime] | None = None
         """The pulse and the time at which nothing was due."""
         self._engine, self._list, self._send = engine, listing, send
         self._clock = clock or machine_clock
         self._in_thread = OneThread(listing.name)
         self._sent: dict[str, tuple[str, datetime]] = {}
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
 
     async def run(self, stop: asyncio.Event, on_life: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set. A plan that fails is logged and tried again: what is due stays due."""
@@ -150,7 +206,7 @@ class TodoRunner:
                 log.log(logging.WARNING if is_transient(error) else logging.ERROR, "%s: %r", self.name, error, exc_info=True)
                 pause, wait = min(pause * 2, PAUSE_SECONDS[1]), pause
             await _until(stop, wait, on_life)
-        await self._in_thread(self._give_up)
+        await self._in_thread(self._leases.give_up, self.name)
 
     async def turn(self) -> int:
         """Plan once and send; how many were sent. Somebody else's list is left alone."""
@@ -186,7 +242,7 @@ class TodoRunner:
 
     def _due(self, now: datetime) -> list[Planned]:
         self._rested = None
-        if not self._is_mine(now):
+        if not self._leases.has(self.name, now):
             return []
         self._forget(now)
         # Before the views are read: what changes in between is seen the next time.
@@ -242,34 +298,6 @@ class TodoRunner:
         log.info("%s: %s was refused: %s %s", self.name, key, refusal.get("name"), refusal.get("text"))
         said = {"name": refusal.get("name", ""), "text": refusal.get("text", ""), "at": answer.document["data"]["time"]}
         return {"list": self.name, "key": key, **said}
-
-    # Sparing work
-
-    def _is_mine(self, now: datetime) -> bool:
-        with reading(self._engine) as connection:
-            held = connection.execute(select(leases).where(leases.c.name == self.name)).one_or_none()
-        if held is not None:
-            if held.holder != self._holder and held.until > rfc3339(now):
-                return False
-            if held.holder == self._holder and held.until > rfc3339(now + timedelta(seconds=LEASE_SECONDS / 2)):
-                return True
-        return self._take(now)
-
-    def _take(self, now: datetime) -> bool:
-        mine = {"holder": self._holder, "until": rfc3339(now + timedelta(seconds=LEASE_SECONDS))}
-        with self._engine.begin() as connection:
-            held = connection.execute(select(leases).where(leases.c.name == self.name).with_for_update()).one_or_none()
-            if held is None:
-                connection.execute(insert(leases).values(name=self.name, **mine))
-            elif held.holder != self._holder and held.until > rfc3339(now):
-                return False
-            else:
-                connection.execute(leases.update().where(leases.c.name == self.name).values(**mine))
-            return True
-
-    def _give_up(self) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(delete(leases).where(leases.c.name == self.name, leases.c.holder == self._holder))
 
 
 def _command(task: Any) -> Command | None:
