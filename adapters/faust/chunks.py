@@ -123,7 +123,7 @@ class Consumer(driver.Consumer):
         now = time.monotonic()
         if has_come:
             self._came_at = now
-        fetcher = self._thread._ensure_consumer()._fetcher
+        fetcher: Any = self._thread._ensure_consumer()._fetcher
         fetcher._fetch_max_wait_ms = IDLE_WAIT_MS if now - self._came_at > IDLE_SECONDS else FETCH_WAIT_MS
 
     async def _drain_messages(self, fetcher: Any) -> None:
