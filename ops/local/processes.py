@@ -146,7 +146,8 @@ def free_port() -> int:
     """
     for port in SystemRandom().sample(range(20_000, 32_000), 200):
         if (held := _held(port)) is not None:
-            _taken.append(held)
+            # Open for the life of this process, and nobody's to close.
+            held.detach()
             return port
     raise PortTaken("no free port between 20000 and 32000 on 127.0.0.1")
 
@@ -163,12 +164,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-_taken: list[socket.socket] = []
-"""Bound and never listening: a server, which reuses addresses, may bind beside such a socket, and whoever chooses may not."""
-
-
 def _held(port: int) -> socket.socket | None:
-    """A socket that keeps others from choosing the port; None where somebody has it."""
+    """A socket that keeps others from choosing the port; None where somebody has it.
+
+    It is bound and never listens: a server, which reuses addresses, may bind beside it, and whoever chooses may not.
+    """
     holder = socket.socket()
     try:
         holder.bind(("127.0.0.1", port))

@@ -166,7 +166,8 @@ def test_types_that_nobody_asked_for_are_followed_and_left_out(world: World, log
 
 def test_a_type_or_a_context_names_types() -> None:
     assert event_types(["inference.RouteDecided", "liveness"]) == [
-        "inference.RouteDecided", "liveness.EpochClosed", "liveness.HeartbeatsRecorded", "liveness.SlotsExcused",
+        "inference.RouteDecided", "liveness.EpochClosed", "liveness.Halted", "liveness.HeartbeatsRecorded", "liveness.Lifted",
+        "liveness.ParameterAdopted", "liveness.SlotsExcused",
     ]  # fmt: skip
     with pytest.raises(LookupError, match=r"inference\.RouteDecided"):
         event_types(["inference.OpenRequest"])
