@@ -17,7 +17,7 @@ from typing import Final
 
 import base58
 import coincurve
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
