@@ -24,8 +24,8 @@ CHUNK_RECORDS = 500
 FETCH_WAIT_MS = 100
 """A fetch that waits at the broker holds back the next one for partitions that were read empty meanwhile: not for long."""
 IDLE_WAIT_MS = 200
-"""Where nothing has come, thirty groups ask half as often. What comes is answered at once, but the fetch that was sent beside it is
-not taken back: after a second at the broker, the first burst after a silence was in the views 0.4 s later."""
+"""Where nothing has come, thirty groups ask half as often. What comes is answered at once, but the fetch that was sent beside
+it is not taken back: with a second at the broker, the first burst after a silence reached the views 0.4 s later."""
 IDLE_SECONDS = 2.0
 
 Resume = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
