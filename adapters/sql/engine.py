@@ -1,6 +1,7 @@
 """Connections to either database, so that neither loses what it has acknowledged nor drops a lock in silence."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -52,14 +53,10 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
         # SQLAlchemy's default leaves a SELECT before the first write outside the transaction; four threads that
         # incremented one row 800 times ended at 201. We begin ourselves.
         connection.isolation_level = None
+        connection.execute("pragma page_size=8192")
+        _log_ahead(connection)
         # A checkpoint every 4 MB, the default, writes most pages twice while a batch waits; every 64 MB hardly any.
-        for pragma in (
-            "page_size=8192",
-            "journal_mode=wal",
-            "synchronous=full",
-            "cache_size=-65536",
-            "wal_autocheckpoint=8192",
-        ):
+        for pragma in ("synchronous=full", "cache_size=-65536", "wal_autocheckpoint=8192"):
             connection.execute(f"pragma {pragma}")
 
     # A file has one writer. Among processes SQLite's own waiting decides who is next, which sleeps up to 100 ms at a time;
@@ -84,6 +81,19 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
             turn.release()
 
     return engine
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """journal_mode=wal. Several processes may open a new file at once, and of this one pragma SQLite's own waiting knows nothing."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _postgresql(address: URL, pool_size: int) -> Engine:

@@ -1,14 +1,17 @@
 """Alembic, run by code: from empty to the newest schema on either database, however many processes start at once."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
-from adapters.sql.engine import reading
+from adapters.sql.engine import BUSY_SECONDS, reading
 
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_221_340_113
+_PATIENCE_SECONDS = 60
 _NAMED = re.compile(r"^(down_revision|revision)\b[^=]*=(.*)$", re.M)
 
 
@@ -26,13 +29,31 @@ def upgrade(engine: Engine, name: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS / name))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+    with _patient(engine) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
-            # Between its statements the migration imports every context's views, which takes seconds on a busy machine.
-            connection.execute(text("set local idle_in_transaction_session_timeout = '60s'"))
+            connection.execute(text(f"set local idle_in_transaction_session_timeout = '{_PATIENCE_SECONDS}s'"))
             connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
         config.attributes["connection"] = connection
         command.upgrade(config, "heads")
+
+
+@contextmanager
+def _patient(engine: Engine) -> Iterator[Connection]:
+    """A connection that waits for whoever migrates now.
+
+    Between its statements a migration imports every context's views, which takes seconds on a busy machine.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            yield connection
+            return
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(f"pragma busy_timeout={_PATIENCE_SECONDS * 1000}")
+        try:
+            yield connection
+        finally:
+            driver.execute(f"pragma busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
 def heads(name: str) -> frozenset[str]:

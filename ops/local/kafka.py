@@ -71,7 +71,7 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
             is_new = not _ports_file(folder).exists()
             while not _launches(folder, java, classpath, deadline):
                 # A port that was free when it was chosen: whoever took it since has it, and nobody knows of ours yet.
-                if not (is_new and TAKEN in _last_words(folder) and time.monotonic() < deadline):
+                if not (is_new and _lost_a_port(folder) and time.monotonic() < deadline):
                     raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
                 _ports_file(folder).unlink()
         return address(home)
@@ -222,11 +222,12 @@ def _configure(folder: Path) -> None:
     except FileNotFoundError:
         ports = {"broker": free_port(), "controller": free_port()}
         _ports_file(folder).write_text(json.dumps(ports))
-    for port in ports.values():
-        if not is_free(port):
-            raise PortTaken(
-                f"another program listens on 127.0.0.1:{port}; end it, or delete {_ports_file(folder)} for other ports"
-            )
+    else:
+        for port in ports.values():
+            if not is_free(port):
+                raise PortTaken(
+                    f"another program listens on 127.0.0.1:{port}; end it, or delete {_ports_file(folder)} for other ports"
+                )
     extra = folder / "extra.properties"
     lines = [f"{name}={value}" for name, value in _properties(folder, ports).items()]
     (folder / "server.properties").write_text("\n".join([*lines, extra.read_text() if extra.exists() else "", ""]))
@@ -331,6 +332,12 @@ def _comes_to_answer(process: Process, folder: Path, deadline: float) -> bool:
             raise ServerFailed(f"Kafka does not answer; its log is {folder}/server.log\n{_last_words(folder)}")
         time.sleep(0.1)
     return True
+
+
+def _lost_a_port(folder: Path) -> bool:
+    """Whether it said so; not always last, or not at all when it ended before its log was written."""
+    said = tail(folder / "output.log", 1000) + tail(folder / "server.log", 1000)
+    return TAKEN in said or not all(is_free(port) for port in _ports(folder).values())
 
 
 def _last_words(folder: Path) -> str:

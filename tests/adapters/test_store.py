@@ -1,5 +1,6 @@
 """The store on both databases: one deployment each, made by any number of processes, with locks that hold."""
 
+import multiprocessing
 import pkgutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 import projections
 from adapters.audit.tables import METADATA as AUDIT
 from adapters.sql import engine_for, reading, tables
-from adapters.sql.engine import IDLE_IN_TRANSACTION_SECONDS
+from adapters.sql.engine import BUSY_SECONDS, IDLE_IN_TRANSACTION_SECONDS
 from adapters.sql.schema import upgrade
 from adapters.sql.store import AnotherDeployment, Store
 from adapters.sql.wake import wake_for
@@ -147,6 +148,44 @@ def test_four_processes_that_meet_an_empty_database_make_it_together(store_url: 
     assert store.facts() == {"network": "dev", "partitions": "4"}
     assert len(store.shards()) == 1
     store.engine.dispose()
+
+
+def _open(url: str, at: float) -> None:
+    engine = engine_for(url)
+    time.sleep(max(0.0, at - time.time()))
+    with engine.begin() as connection:
+        connection.execute(text("create table if not exists opened (n int)"))
+
+
+def test_a_new_file_that_several_processes_open_at_the_same_moment_is_locked_to_none_of_them(tmp_path: Path) -> None:
+    """SQLite does not wait when it switches to its log: 5 of 100 such openings failed, and the worker with them."""
+    forks = multiprocessing.get_context("fork")
+    codes: list[int | None] = []
+    for n in range(60):
+        opening = [forks.Process(target=_open, args=(f"sqlite:///{tmp_path}/{n}.db", time.time() + 0.02)) for _ in range(4)]
+        for process in opening:
+            process.start()
+        for process in opening:
+            process.join(60)
+        codes += [process.exitcode for process in opening]
+
+    assert set(codes) == {0}
+
+
+def test_whoever_finds_a_migration_going_on_waits_for_it(sqlite_url: str) -> None:
+    """However long it takes: longer than any other transaction is waited for."""
+    migrating, waiting = engine_for(sqlite_url), engine_for(sqlite_url)
+    with ThreadPoolExecutor(1) as pool, migrating.begin() as connection:
+        connection.execute(text("create table half (n int)"))
+        other = pool.submit(upgrade, waiting, "store")
+        time.sleep(BUSY_SECONDS + 0.5)
+        assert not other.done()
+        connection.rollback()
+    other.result()
+
+    Store(waiting).shard("identity", 0)
+    for engine in (migrating, waiting):
+        engine.dispose()
 
 
 # Locks
