@@ -229,12 +229,13 @@ class Deployment:
         return self.count("select sum(next_outcome) as n from shards")
 
     def quiet(self, readers: Sequence[str] = ()) -> bool:
-        """Everything that was sent is decided, published and read by these readers."""
+        """Everything that was sent is decided, published and, where there are readers, read by these and all that ever began."""
         try:
             shards = self.rows("select * from shards")
             relays = {row["shard"]: row for row in self.rows("select * from relays")}
             read = self.rows("select * from positions", self.views) if readers else []
             positions = {(row["reader"], row["shard"]): row["next"] for row in read}
+            readers = sorted({*readers, *(row["reader"] for row in read)})
             repeats = self.rows("select count(*) as n from repeats")[0]["n"]
         except (sqlite3.Error, psycopg.Error):
             return False
