@@ -34,7 +34,8 @@ def crashpoint(place: str) -> None:
             signal.pthread_kill(threading.get_ident(), number)
 
 
-def _arm() -> None:
+def arm() -> None:
+    """Read the environment: once at the start, and again in a process that was forked."""
     for variable, number in (("SPACEOS_CRASH", signal.SIGKILL), ("SPACEOS_SUSPEND", signal.SIGSTOP)):
         if given := os.environ.get(variable):
             place, _, passes = given.partition(":")
@@ -43,4 +44,4 @@ def _arm() -> None:
             _armed[place] = (int(passes or 1), number)
 
 
-_arm()
+arm()

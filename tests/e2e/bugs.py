@@ -1,18 +1,11 @@
 """Bugs planted on purpose, so that it is known what the outside checker can find. Nothing here is in the product.
 
-    python -m tests.e2e.bugs
-
-It imports the system once, reads orders from standard input, one JSON object a line (`bug`, `arguments`, `environment`,
-`log`), forks a `spaceos` process with the bug patched in for each, and answers with its pid. `null`, or the end of the
-input, kills them all.
+Each is a function that a forked `spaceos` process calls before anything else (tests/forks.py).
 """
 
 import contextlib
-import json
 import os
-import signal
 import sqlite3
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -21,8 +14,6 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 
 import adapters.faust.group  # noqa: F401  imported here once, for all forks
-import ops.cli
-import ops.serve
 import ops.worker.checking as checking
 import ops.worker.deciding as deciding
 import projections.identity
@@ -252,46 +243,3 @@ def busy() -> OperationalError:
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
     return OperationalError("planted", None, error)
-
-
-# Forks
-
-
-def main() -> None:
-    pids: list[int] = []
-    for line in sys.stdin:
-        order = json.loads(line)
-        if order is None:
-            kill(pids)
-            print("none left", flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            run(order)
-        pids.append(pid)
-        print(pid, flush=True)
-    kill(pids)
-
-
-def kill(pids: list[int]) -> None:
-    while pids:
-        pid = pids.pop()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def run(order: dict[str, Any]) -> None:
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, nothing), (1, log), (2, log)):
-        os.dup2(source, target)
-    os.environ.update(order["environment"])
-    if order["bug"]:
-        BUGS[order["bug"]][1]()
-    sys.argv = ["spaceos", *order["arguments"]]
-    ops.cli.main()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

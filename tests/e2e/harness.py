@@ -10,7 +10,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +26,8 @@ from ops.compose import Deployment as Composed
 from ops.compose import topics_of_deployment
 from ops.genesis import make_genesis
 from ops.settings import Settings
+from tests.forks import SPACEOS, Forked, run
 
-ROOT = Path(__file__).parents[2]
 LONG = os.environ.get("SPACEOS_E2E") == "long"
 PARTITIONS = 4
 PATIENCE_SECONDS = 60.0
@@ -47,13 +46,11 @@ def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS)
 class Running:
     """One process of ours, its log, and its end."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        self.name, self.log = name, log
-        with log.open("ab") as file:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                start_new_session=True,
-            )  # fmt: skip
+    def __init__(
+        self, program: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str], first: str | None = None
+    ) -> None:
+        self.name, self.log = log.stem, log
+        self.process = Forked(program, arguments, environment, log, log, first=first)
 
     @property
     def pid(self) -> int:
@@ -121,12 +118,11 @@ class Deployment:
 
     # Processes
 
-    def start(self, *arguments: str, module: str = "ops.cli", **environment: str) -> Running:
-        """`spaceos <arguments>`, in the background."""
+    def start(self, *arguments: str, first: str | None = None, **environment: str) -> Running:
+        """`spaceos <arguments>`, in the background; `first` is a function of a test that it calls before."""
         self._started += 1
-        name = "-".join(argument.strip("-") for argument in arguments[:3])
-        log = self.logs / f"{self._started:03d}-{name}.log"
-        running = Running(name, [sys.executable, "-m", module, *arguments], log, self.environment(**environment))
+        log = self.logs / f"{self._started:03d}-{'-'.join(argument.strip('-') for argument in arguments[:3])}.log"
+        running = Running(SPACEOS, arguments, log, self.environment(**environment), first)
         self.running.append(running)
         return running
 
@@ -134,12 +130,11 @@ class Deployment:
         """A client with a journal of its own."""
         journal = self.logs / f"client-{len(self.journals)}.jsonl"
         self.journals.append(journal)
-        command = [
-            sys.executable, str(Path(__file__).with_name("client.py")), "--kafka", self.kafka, "--journal", str(journal),
-            "--keys", str(self.home / "keys"), "--seed", str(seed), "--partitions", str(PARTITIONS),
-            *(["--begin"] if begin else []), *arguments,
+        options = [
+            "--kafka", self.kafka, "--journal", str(journal), "--keys", str(self.home / "keys"), "--seed", str(seed),
+            "--partitions", str(PARTITIONS), *(["--begin"] if begin else []), *arguments,
         ]  # fmt: skip
-        running = Running(f"client-{seed}", command, self.logs / f"{journal.stem}.log", self.environment())
+        running = Running("tests.e2e.client:main", options, journal.with_suffix(".log"), self.environment())
         self.running.append(running)
         return running
 
@@ -229,7 +224,7 @@ class Deployment:
         return self.count("select sum(next_outcome) as n from shards")
 
     def quiet(self, readers: Sequence[str] = ()) -> bool:
-        """Everything that was sent is decided, published and, where there are readers, read by these and all that ever began."""
+        """Everything that was sent is decided, published and, if these are named, read by them and all that ever began."""
         try:
             shards = self.rows("select * from shards")
             relays = {row["shard"]: row for row in self.rows("select * from relays")}
@@ -267,10 +262,10 @@ class Deployment:
     def verdict(self) -> dict[str, Any]:
         """What the outside checker says now."""
         folder = self.home / "dump"
-        dumped = subprocess.run(
-            [sys.executable, "-m", "ops.dumps", str(folder), "--store", self.store, "--views", self.views,
-             "--kafka", self.kafka, "--genesis", str(self.home / "genesis.json")],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        dumped = run(
+            "ops.dumps:main",
+            [str(folder), "--store", self.store, "--views", self.views, "--kafka", self.kafka,
+             "--genesis", str(self.home / "genesis.json")],
         )  # fmt: skip
         assert dumped.returncode == 0, dumped.stderr
         return self.judged(folder)
@@ -278,10 +273,7 @@ class Deployment:
     def judged(self, folder: Path) -> dict[str, Any]:
         options = [word for journal in self.journals for word in ("--journal", str(journal))]
         options += [word for topic in self.made_anew for word in ("--made-anew", topic)]
-        said = subprocess.run(
-            [sys.executable, str(ROOT / "ops/checker.py"), str(folder), "--json", *options],
-            cwd=self.home, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+        said = run("ops.checker:main", [str(folder), "--json", *options], seconds=300)
         assert said.returncode in (0, 1), said.stdout + said.stderr
         found: dict[str, Any] = json.loads(said.stdout)
         assert found["ok"] == (said.returncode == 0)
@@ -308,10 +300,7 @@ class Deployment:
     def audit(self) -> dict[str, Any]:
         """What `spaceos audit verify` says, once everything is in the log."""
         until(self.audited, "the audit log is whole")
-        said = subprocess.run(
-            [sys.executable, "-m", "ops.cli", "audit", "verify", "--json"],
-            cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+        said = run(SPACEOS, ["audit", "verify", "--json"], self.environment())
         assert said.returncode in (0, 1), said.stdout + said.stderr
         found: dict[str, Any] = json.loads(said.stdout)
         return found

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +25,8 @@ from ops.demo.money import Money
 from ops.demo.people import People, accepted
 from ops.demo.stages import Stages
 from ops.settings import Settings
-from tests.e2e.harness import PARTITIONS, ROOT, Deployment, Kept, until
+from tests.e2e.harness import PARTITIONS, Deployment, Kept, until
+from tests.forks import run
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -126,10 +125,7 @@ def answered(ask: Callable[[], T]) -> T:
 
 def judged(deployment: Deployment) -> dict[str, Any]:
     """What the outside checker of money says of the last dump."""
-    said = subprocess.run(
-        [sys.executable, str(ROOT / "ops/moneychecker.py"), str(deployment.home / "dump"), "--json"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    said = run("ops.moneychecker:main", [str(deployment.home / "dump"), "--json"])
     found: dict[str, Any] = json.loads(said.stdout)
     return found
 

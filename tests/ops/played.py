@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ops.compose import Deployment
 from ops.demo.run import Options, run
 from ops.genesis import make_genesis
 from ops.settings import Settings
+from tests import forks
 
 
 @dataclass
@@ -35,8 +35,7 @@ class Played:
         return {**kept, "SPACEOS_HOME": str(self.home), "SPACEOS_KAFKA": self.kafka}
 
     def spaceos(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ops.cli", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
+        return forks.run(forks.SPACEOS, arguments, self.environment)
 
 
 def play(home: Path, kafka: str, requests: int = 200, machines: int = 20) -> Played:

@@ -17,6 +17,7 @@ import pytest
 from ops.genesis import make_genesis
 from ops.local import kafka
 from ops.local.processes import free_port
+from tests import forks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -37,10 +38,7 @@ class Network:
         )
 
     def run(self, *arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "ops.cli", *arguments]
-        return subprocess.run(
-            command, env=self.environment, input=given, capture_output=True, text=True, check=False, timeout=90, cwd=ROOT
-        )
+        return forks.run(forks.SPACEOS, arguments, self.environment, given=given)
 
     def ask(self, *arguments: str, given: str | None = None) -> dict[str, Any]:
         """The last line of its JSON."""

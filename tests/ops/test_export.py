@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,12 +32,11 @@ from domain.operations import Run
 from ops.cli.output import Exit
 from ops.export import Asked, event_types, export
 from ops.export.recording import command_of
+from tests import forks
 from tests.adapters.exports import HUGE, Chained, declared
 from tests.adapters.exports import exported as made
 from tests.adapters.replay.world import NETWORK, WRITER, World
 from tests.adapters.test_parquet import contents
-
-SPACEOS = Path(sys.executable).parent / "spaceos"
 
 
 @pytest.fixture
@@ -248,9 +246,7 @@ def offers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str | Path, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SPACEOS, *arguments], env={**os.environ, **environment}, input=said, capture_output=True, text=True, check=False
-    )
+    return forks.run(forks.SPACEOS, [str(argument) for argument in arguments], {**os.environ, **environment}, given=said)
 
 
 SUM = "SELECT sum(prompt_price) AS total, max(time) AS last, count(*) AS n FROM offers, events"
