@@ -35,36 +35,34 @@ WIDTH, LARGEST_RECORD, LARGEST_FILE, SHOWN = 256, 60_000, 2**28, 12
 KEY_LIFE, TOLERANCE, instant = timedelta(days=366), timedelta(seconds=5), datetime.fromisoformat
 TOP = re.compile(r"README|auditverify\.py|checkpoint|consistency|(erasures|manifest|opened|range)\.json")
 BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
-_ROLES = """identity.root Found / identity.registrar ProposeKey ApproveKey WithdrawRole RevokeKey / identity.self RotateKey
-WithdrawRole RevokeKey / providers.gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer /
-providers.process BindGpu NoteStanding SuspendOffer ReinstateOffer / providers.catalogue ListModel DelistModel /
-liveness.collector RecordHeartbeats / liveness.clock ExcuseSlots CloseEpoch / custody.process CreateKey Shred / audit.officer
-PlaceHold ReleaseHold OrderErasure / audit.process ResumeErasure ConfirmErasure / audit.publisher PublishSchema / audit.clock
-ExpireRetention / audit.reader RecordRead RecordPack ReportTampering / audit.sequencer HaltShard RecordServed ReportTampering
-/ audit.operator ResumeShard / audit.keyholder AddWitness RetireWitness RotateLogKey / operations.operator StartRebuild
-SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / operations.reader ParkStream ConfirmDrained /
-operations.analyst RunWhatIf ReplayWindow ExportRecords / inference.arbiter ResolveDispute / inference.gpu SubmitReceipt /
-inference.oracle RefuteReceipt / inference.process SettleReceipt NotePayment CloseRequest / inference.router
-OpenRequest StartAttempt EndAttempt CloseRequest /
-rewards.governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / rewards.process
-OpenYear MintEpoch ReturnGrant Issue RecordBurn Release OpenEpoch CloseEpoch DivideOracleShare PublishRoot Accrue Pay Earn
-LapseEscrow / rewards.registrar ReachMilestone RegisterOwner / rewards.relayer ConfirmRoot RecordClaim / rewards.settler
-SplitFee TakeFee / staking.council ResolveAppeal / staking.holder RequestUnstake CancelUnstake Withdraw RegisterDevice
-DeregisterDevice ResumeDevice Dispute Appeal Drip / staking.member ProveEquivocation / staking.oracle Attest / staking.process
-Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice DeclineDevice SuspendDevice OpenCase
-ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase ClaimSerial FreeSerial CountDrip
-ReviewTier / staking.relayer Observe / treasury.attestor AttestReserves Reconcile / treasury.burner Burn / treasury.cashier
-ObserveDeposit SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / treasury.gateway Hold /
-treasury.governor ConfigureMinter RemoveMinter / treasury.holder RequestWithdrawal CancelWithdrawal Hold / treasury.minter
-Mint / treasury.pauser PauseMinting / treasury.process ReceiveBacking WriteDownBacking MarkIssued RefundDeposit
-CancelWithdrawal RouteWithdrawal LapseReview FundWithdrawal SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow
-OpenAccount Credit Debit Hold Capture Release ExpireHold Freeze Unfreeze / treasury.relayer ConfirmMint FailMint
-EscrowWithdrawal / treasury.reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze Unfreeze CloseBreak Adjust
-ApproveAdjustment"""
+_ROLES = """identity: root Found / registrar ProposeKey ApproveKey WithdrawRole RevokeKey / self RotateKey WithdrawRole
+RevokeKey ; providers: gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer / process BindGpu
+NoteStanding SuspendOffer ReinstateOffer / catalogue ListModel DelistModel ; liveness: collector RecordHeartbeats / clock
+ExcuseSlots CloseEpoch ; custody: process CreateKey Shred ; audit: officer PlaceHold ReleaseHold OrderErasure / process
+ResumeErasure ConfirmErasure / publisher PublishSchema / clock ExpireRetention / reader RecordRead RecordPack ReportTampering /
+sequencer HaltShard RecordServed ReportTampering / operator ResumeShard / keyholder AddWitness RetireWitness RotateLogKey ;
+operations: operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / reader ParkStream
+ConfirmDrained / analyst RunWhatIf ReplayWindow ExportRecords ; inference: arbiter ResolveDispute / gpu SubmitReceipt / oracle
+RefuteReceipt / process SettleReceipt NotePayment CloseRequest / router OpenRequest StartAttempt EndAttempt CloseRequest ;
+rewards: governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / process OpenYear MintEpoch ReturnGrant Issue
+RecordBurn Release OpenEpoch CloseEpoch DivideOracleShare PublishRoot Accrue Pay Earn LapseEscrow / registrar ReachMilestone
+RegisterOwner / relayer ConfirmRoot RecordClaim / settler SplitFee TakeFee ; staking: council ResolveAppeal / holder
+RequestUnstake CancelUnstake Withdraw RegisterDevice DeregisterDevice ResumeDevice Dispute Appeal Drip / member
+ProveEquivocation / oracle Attest / process Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice
+DeclineDevice SuspendDevice OpenCase ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase
+ClaimSerial FreeSerial CountDrip ReviewTier / relayer Observe ; treasury: attestor AttestReserves Reconcile / burner Burn /
+cashier ObserveDeposit SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / gateway Hold / governor
+ConfigureMinter RemoveMinter / holder RequestWithdrawal CancelWithdrawal Hold / minter Mint / pauser PauseMinting / process
+ReceiveBacking WriteDownBacking MarkIssued RefundDeposit CancelWithdrawal RouteWithdrawal LapseReview FundWithdrawal
+SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow OpenAccount Credit Debit Hold Capture Release ExpireHold Freeze
+Unfreeze / relayer ConfirmMint FailMint EscrowWithdrawal / reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze
+Unfreeze CloseBreak Adjust ApproveAdjustment"""
 ROLES = defaultdict[str, list[str]](list)
 """Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
-for _role, _name in [(role, name) for role, *names in map(str.split, _ROLES.split("/")) for name in names]:
-    ROLES[f"{_role.partition('.')[0]}.{_name}"].append(_role)
+for _context, _said in [said.split(":") for said in _ROLES.split(";")]:
+    for _role, *_names in map(str.split, _said.split("/")):
+        for _name in _names:
+            ROLES[f"{_context.strip()}.{_name}"].append(f"{_context.strip()}.{_role}")
 for _name in {name.partition(".")[0] for name in ROLES}:  # every context answers these
     ROLES |= {f"{_name}.{said}": [f"{_name}.process"] for said in ("AdoptParameter", "Halt", "Lift")}
 
@@ -468,7 +466,7 @@ class Judge:
                 if (
                     isinstance(fact, Seal)
                     or not start <= fact.sequence < end
-                    or (fact.sequence == end - 1 and fact.hash != head)
+                    or (fact.sequence + 1 == end and fact.hash != head)
                 ):
                     self.say("seal", fact, f"is not in the cut of the seal at {seal.index}")
                 else:
@@ -596,10 +594,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         judge = Judge(*(Path(name).read_bytes() if name else None for name in (options.policy, options.genesis, options.since)))
-        is_witnessed, is_live = (
-            judge.policy is not None and judge.policy.quorum != "none",
-            options.pack.startswith(("http://", "https://")),
-        )
+        is_witnessed = judge.policy is not None and judge.policy.quorum != "none"
+        is_live = options.pack.startswith(("http://", "https://"))
         pack = Live(options.pack, options.header, is_witnessed) if is_live else Pack(options.pack)
     except Exception as error:
         parser.error(f"{error!a}: nothing can be verified")
