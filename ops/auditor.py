@@ -74,15 +74,16 @@ def writer_signed(deployment: Deployment) -> Verify:
     return verify
 
 
-async def run_auditor(deployment: Deployment, instance: str | None = None) -> None:
+async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
     """Append every event to the log, sign its heads, read random places of it back.
 
-    Raises GroupFailed, RolledBack, Forked, Released.
+    Raises GroupFailed, RolledBack, Forked, Released, SlotTaken.
     """
     from adapters.faust.group import Group
-    from ops.serve import stop_on_signals
+    from ops.serve import hold_slot, stop_on_signals
 
     heartbeat, stop = Heartbeat(), asyncio.Event()
+    instance = hold_slot(deployment.settings.home, "auditor", slot)
     stop_on_signals(stop.set)
     client = deployment.settings.kafka_client_options()
     engine = open_audit(deployment)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def parts_of(deployment: Deployment, workers: int) -> list[Part]:
     """The processes of `spaceos up`. Each serves its metrics on a port of its own, the first on the one that is set."""
     found: list[tuple[str, tuple[str, ...]]] = [(f"worker-{n + 1}", ("worker", "--slot", str(n + 1))) for n in range(workers)]
-    found += [("relay", ("relay",)), ("projectors", ("projector",)), ("auditor", ("auditor",))]
+    found += [("relay", ("relay",)), ("projectors", ("projector", "--slot", "1")), ("auditor", ("auditor", "--slot", "1"))]
     port = deployment.settings.metrics_port
     ports = [{} if port is None else {"SPACEOS_METRICS_PORT": str(port + n)} for n in range(len(found))]
     settings = {"SPACEOS_OUTSIDE": deployment.settings.outside, "SPACEOS_CLOCK": deployment.settings.clock}
@@ -59,10 +59,10 @@ class SlotTaken(RuntimeError):
     """A worker of that name runs here already."""
 
 
-async def run_worker(deployment: Deployment, instance: str | None = None) -> None:
-    """Decide commands of every context, in the partitions that the group gives to this process."""
+async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
+    """Decide commands of every context, in the partitions that the group gives to this process. Raises SlotTaken."""
     heartbeat = Heartbeat()
-    member = hold_slot(deployment.settings.home, instance) if instance else None
+    member = hold_slot(deployment.settings.home, "worker", slot)
     store = deployment.open_store()
     decider = Decider(store, deployment.writer, deployment.network, deployment.settings.partitions)
     client = deployment.settings.kafka_client_options()
@@ -92,8 +92,11 @@ async def run_relay(deployment: Deployment) -> None:
         outbox.engine.dispose()
 
 
-async def run_readers(deployment: Deployment, names: Collection[str] = (), instance: str | None = None) -> None:
-    """Run projections, processes, collectors (a Faust app each) and to-do lists; all, or those named. Raises GroupFailed."""
+async def run_readers(deployment: Deployment, names: Collection[str] = (), slot: str | None = None) -> None:
+    """Run projections, processes, collectors (a Faust app each) and to-do lists; all, or those named.
+
+    Raises GroupFailed, NoSuchStream, SlotTaken.
+    """
     # Faust takes longer to import than all the rest, and worker and relay, which never need it, start again in a hurry.
     from adapters.faust import Group, Lookout
 
@@ -101,6 +104,7 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), insta
     wired = {stream.name: stream for stream in deployment.streams}
     if unknown := set(names) - wired.keys():
         raise NoSuchStream(f"no context wires {min(unknown)}; there are: {', '.join(sorted(wired))}")
+    instance = hold_slot(deployment.settings.home, "projector", slot)
     engine = open_engine(deployment.settings.views, "views")
     client = deployment.settings.kafka_client_options()
     sender = CommandSender(client, deployment.settings.partitions)
@@ -191,19 +195,21 @@ _held: list[int] = []
 """Descriptors of the locks that this process holds until it ends."""
 
 
-def hold_slot(home: Path, slot: str) -> str:
-    """The group instance id of this slot, for as long as this process lives. Raises SlotTaken.
+def hold_slot(home: Path, kind: str, slot: str | None) -> str | None:
+    """The group instance id of this slot, for as long as this process lives; None without a slot. Raises SlotTaken.
 
     Two live processes with one instance id would steal the group from each other for ever.
     """
+    if slot is None:
+        return None
     folder = home / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"worker-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / f"{kind}-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise SlotTaken(f"another process is worker {slot} of {home}") from None
+        raise SlotTaken(f"another process is {kind} {slot} of {home}") from None
     _held.append(descriptor)
     where = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     return f"{socket.gethostname()}-{where}-{slot}"

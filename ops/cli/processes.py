@@ -38,9 +38,10 @@ def up(
     asyncio.run(run())
 
 
-def worker(
-    slot: Annotated[str, typer.Option(help="A name that stays: a restarted worker has its partitions at once.")] = "",
-) -> None:
+Slot = Annotated[str, typer.Option(help="A name that stays: restarted with it, a process has its partitions at once.")]
+
+
+def worker(slot: Slot = "") -> None:
     """Decide commands: one process; start as many as there are cores."""
     from ops.compose import deployment
     from ops.serve import run_worker
@@ -58,20 +59,21 @@ def relay() -> None:
 
 def projector(
     names: Annotated[list[str] | None, typer.Argument(help="Projections, processes, collectors; all without.")] = None,
+    slot: Slot = "",
 ) -> None:
     """Read the log into views: one process, a consumer group for each name."""
     from ops.compose import deployment
     from ops.serve import run_readers
 
-    _run("projector", run_readers(deployment(), names or ()))
+    _run("projector", run_readers(deployment(), names or (), slot or None))
 
 
-def auditor() -> None:
+def auditor(slot: Slot = "") -> None:
     """Keep the audit log: one process is enough, more share its shards."""
     from ops.auditor import run_auditor
     from ops.compose import deployment
 
-    _run("auditor", run_auditor(deployment()))
+    _run("auditor", run_auditor(deployment(), slot or None))
 
 
 def _run(name: str, main: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import threading
 import time
@@ -41,6 +43,28 @@ def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS)
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds:g} s"
         time.sleep(0.05)
     return found
+
+
+def leave_groups(kafka: str) -> None:
+    """Take static members out of their groups: whoever comes next would wait until their sessions are over."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    names = [group.group_id for group in admin.list_consumer_groups().result().valid]
+    if not names:
+        return
+
+    def text(value: str) -> bytes:
+        return struct.pack(">h", len(value)) + value.encode()
+
+    host, _, port = kafka.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("rb") as answers:
+        for name, described in admin.describe_consumer_groups(names).items():
+            ids = [member.group_instance_id for member in described.result().members if member.group_instance_id]
+            # LeaveGroup, version 3: the group, then by the instance ids alone.
+            body = text(name) + struct.pack(">i", len(ids)) + b"".join(text("") + text(instance) for instance in ids)
+            request = struct.pack(">hhih", 13, 3, 0, -1) + body
+            if ids:
+                connection.sendall(struct.pack(">i", len(request)) + request)
+                answers.read(*struct.unpack(">i", answers.read(4)))
 
 
 class Running:
@@ -161,6 +185,7 @@ class Deployment:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.process.wait(max(0.1, deadline - time.monotonic()))
             running.kill()
+        leave_groups(self.kafka)
 
     def parts(self) -> dict[str, int]:
         """The processes of `spaceos up` by name."""

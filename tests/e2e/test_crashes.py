@@ -14,7 +14,8 @@ from tests.e2e.harness import LONG, Deployment, Kept, Running, until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PARTS = {
-    "command": ("worker", "--slot", "1"), "relay": ("relay",), "project": ("projector", "key_registry"), "audit": ("auditor",),
+    "command": ("worker", "--slot", "1"), "relay": ("relay",), "project": ("projector", "key_registry", "--slot", "1"),
+    "audit": ("auditor", "--slot", "1"),
 }  # fmt: skip
 """Who passes the places of that name."""
 READERS = ["key_registry"]

@@ -32,8 +32,8 @@ T = TypeVar("T")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 READERS = ["treasury", "ledger"]
-PARTS = (("worker", "--slot", "1"), ("relay",), ("projector",))
-LIFE_SECONDS = (1.5, 4.0)
+PARTS = (("worker", "--slot", "1"), ("relay",), ("projector", "--slot", "1"))
+LIFE_SECONDS = (1.0, 3.0)
 TWINS = {"SPACEOS_OUTSIDE": "paper"}
 PLACES = ("todo.asked", "todo.sent", "project.committed")
 """Where the readers die: after bank or chain were asked and before the command, after the command, after a commit."""
@@ -163,7 +163,7 @@ def test_the_whole_flow_goes_through_kills(on_sqlite: Deployment, seed: int) -> 
     demo = on_sqlite.start("demo", "--limit", "100", "--providers", "20")
     names = sorted(until(on_sqlite.parts, "processes"))
     for name in [*chance.sample(names, len(names)), *chance.sample(names, len(names))]:
-        time.sleep(chance.uniform(3, 8))
+        time.sleep(chance.uniform(2, 5))
         pid = on_sqlite.parts().get(name)
         with contextlib.suppress(ProcessLookupError):
             if pid and not demo.ended:
