@@ -6,6 +6,7 @@ to the configuration, and wins.
 """
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import subprocess
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -31,6 +33,7 @@ FETCH_SECONDS = 600.0
 # A broker under load needs a moment to hand over its groups; what it has not done by then it repairs at the next start.
 STOP_SECONDS = 20.0
 TAKEN = "Address already in use"
+NEW_ARCHIVE, ARCHIVE_FOR = "classes.jsa", "classes.for"
 
 
 class NotStarted(Exception):
@@ -66,10 +69,9 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
         running = recorded(folder / "pid")
         # One that is found may be about to end.
         if running is None or not _comes_to_answer(running, folder, deadline):
-            java = find_java(settings)
-            classpath = f"{jars(settings.cache)}/*"
+            machine = _Machine(find_java(settings), jars(settings.cache))
             is_new = not _ports_file(folder).exists()
-            while not _launches(folder, java, classpath, deadline):
+            while not _launches(folder, machine, deadline):
                 # A port that was free when it was chosen: whoever took it since has it, and nobody knows of ours yet.
                 if not (is_new and _lost_a_port(folder) and time.monotonic() < deadline):
                     raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
@@ -85,6 +87,7 @@ def stop(home: Path) -> bool:
             return False
         process.end(signal.SIGTERM, STOP_SECONDS)
         (_folder(home) / "pid").unlink(missing_ok=True)
+        _keep_archive(_folder(home))
         return True
 
 
@@ -148,10 +151,14 @@ def find_java(settings: Settings) -> Path:
 
 def java_version(java: Path) -> int:
     """The feature release, 17 for 17.0.15; 0 if it does not say."""
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     # Java 8 called itself 1.8.
-    match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+    match = re.search(r'version "(?:1\.)?(\d+)', _said_of_itself(java))
     return int(match[1]) if match else 0
+
+
+@cache
+def _said_of_itself(java: Path) -> str:
+    return subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
 
 
 def jars(cache: Path) -> Path:
@@ -208,11 +215,45 @@ def _fetch(folder: Path) -> None:
         raise JarsMissing(f"Maven could not fetch the broker's jars; is the network there?\n{said}")
 
 
-def _launches(folder: Path, java: Path, classpath: str, deadline: float) -> bool:
+@dataclass(frozen=True)
+class _Machine:
+    """A Java, and the broker's jars."""
+
+    java: Path
+    jars: Path
+
+    @property
+    def archive(self) -> Path:
+        """The broker's classes as this Java keeps them: with them it starts in 1.0 s, without in 2.7 (JEP 350)."""
+        return self.jars.with_name(
+            f"{self.jars.name}-{hashlib.sha256(_said_of_itself(self.java).encode()).hexdigest()[:12]}.jsa"
+        )
+
+    def command(self, main: str, *options: str | Path) -> list[str | Path]:
+        # The first compiler only: the second keeps a core of a small machine busy for the first minute.
+        found: list[str | Path] = [self.java, "-XX:TieredStopAtLevel=1", "-Xlog:cds=error"]
+        if self.archive.exists():
+            found.append(f"-XX:SharedArchiveFile={self.archive}")
+        return [*found, *options, "-cp", f"{self.jars}/*", main]
+
+
+def _keep_archive(folder: Path) -> None:
+    """What the broker that ended has written is for all brokers of this machine from now on."""
+    written, wanted = folder / NEW_ARCHIVE, folder / ARCHIVE_FOR
+    if written.exists() and wanted.exists():
+        archive = Path(wanted.read_text())
+        with TemporaryDirectory(dir=archive.parent) as scratch:
+            shutil.move(written, Path(scratch) / archive.name)
+            (Path(scratch) / archive.name).replace(archive)
+    for left in (written, wanted):
+        left.unlink(missing_ok=True)
+
+
+def _launches(folder: Path, machine: _Machine, deadline: float) -> bool:
     """False if the broker ended while it started. Raises PortTaken, ServerFailed."""
     _configure(folder)
-    _format(folder, java, classpath)
-    return _comes_to_answer(_launch(folder, java, classpath), folder, deadline)
+    _format(folder, machine)
+    return _comes_to_answer(_launch(folder, machine), folder, deadline)
 
 
 def _configure(folder: Path) -> None:
@@ -284,11 +325,10 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-def _format(folder: Path, java: Path, classpath: str) -> None:
+def _format(folder: Path, machine: _Machine) -> None:
     if (folder / "data" / "meta.properties").exists():
         return
-    # The first compiler only: the second keeps a core of a small machine busy for the first minute.
-    command: list[str | Path] = [java, "-cp", classpath, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+    command = [*machine.command("kafka.tools.StorageTool"), "format", "--ignore-formatted"]
     command += ["--cluster-id", _new_cluster_id(), "--config", folder / "server.properties"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     if run.returncode != 0:
@@ -302,18 +342,15 @@ def _new_cluster_id() -> str:
     return name
 
 
-def _launch(folder: Path, java: Path, classpath: str) -> Process:
-    # The first compiler only: the second keeps a core of a small machine busy for the first minute.
-    command: list[str | Path] = [
-        java,
-        "-Xmx384m",
-        "-XX:TieredStopAtLevel=1",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-Djava.awt.headless=true",
-    ]
-    command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]
-    command += ["kafka.Kafka", folder / "server.properties"]
+def _launch(folder: Path, machine: _Machine) -> Process:
+    options = ["-Xmx384m", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
+    options.append(f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}")
+    if not machine.archive.exists():
+        (folder / NEW_ARCHIVE).unlink(missing_ok=True)
+        (folder / ARCHIVE_FOR).write_text(str(machine.archive))
+        options.append(f"-XX:ArchiveClassesAtExit={folder / NEW_ARCHIVE}")
     (folder / "output.log").unlink(missing_ok=True)
+    command = [*machine.command("kafka.Kafka", *options), folder / "server.properties"]
     return launch(command, log=folder / "output.log", pid_file=folder / "pid", environment=_environment())
 
 

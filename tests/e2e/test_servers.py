@@ -28,7 +28,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def under_load(deployment: Deployment, seed: int, harm: Callable[[], None]) -> dict[str, object]:
     """`spaceos up`, a client that sends, the harm, and what the checker says."""
     up = deployment.start("up", "--workers", "1", "--json")
-    client = deployment.client(seed, "--count", "1000000", "--rate", "150", "--patience", "15", begin=True)
+    client = deployment.client(seed, "--count", "1000000", "--rate", "150", "--patience", "6", begin=True)
     until(lambda: deployment.decided() > 200, "200 decisions")
     harm()
     before = until(lambda: deployment.decided(), "an answer of the store")

@@ -50,7 +50,7 @@ def test_a_sleeper_that_wakes_after_its_successor_changes_nothing(
     for other in PARTS.keys() - {part}:
         begin(deployment, other, "1")
     sleeper = begin(deployment, part, "1", SPACEOS_SUSPEND=place)
-    client = deployment.client(seed, "--count", "1000000", "--rate", "60", "--patience", "15", begin=True)
+    client = deployment.client(seed, "--count", "1000000", "--rate", "60", "--patience", "6", begin=True)
     until(sleeper.is_stopped, f"suspension at {place}")
     successor = begin(deployment, part, "2")
     holds_the_lock = deployment.store.startswith("sqlite") and place.split(":")[0] in HOLD_THE_LOCK

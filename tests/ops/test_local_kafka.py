@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.local import kafka
 from ops.local.processes import Process, free_port, is_free
+from ops.settings import Settings
 
 SPACEOS = Path(sys.executable).parent / "spaceos"
 
@@ -70,6 +71,30 @@ def test_a_port_that_somebody_takes_while_the_first_start_goes_on_is_given_up_fo
         assert kafka.status(tmp_path).state == "running"
     finally:
         kafka.stop(tmp_path)
+
+
+def test_the_first_broker_that_is_stopped_leaves_its_classes_to_all_that_start_later(tmp_path: Path) -> None:
+    """And an archive that is of no use to Java keeps no broker from starting."""
+    there = kafka.jars(Settings().cache)
+    (tmp_path / there.name).symlink_to(there)
+    settings = Settings(cache=tmp_path)
+
+    def life(home: Path) -> str:
+        kafka.start(home, settings=settings)
+        pid = kafka.status(home).pid
+        said = Path(f"/proc/{pid}/cmdline").read_text()
+        kafka.stop(home)
+        return said
+
+    first, second = life(tmp_path / "one"), life(tmp_path / "two")
+    [archive] = tmp_path.glob("*.jsa")
+    archive.unlink()
+    archive.write_bytes(b"nothing")
+
+    assert "ArchiveClassesAtExit" in first
+    assert f"SharedArchiveFile={archive}" in second
+    assert not (tmp_path / "one" / "kafka" / "classes.jsa").exists()
+    assert "SharedArchiveFile" in life(tmp_path / "three")
 
 
 def test_a_chosen_port_is_chosen_by_nobody_else() -> None:
