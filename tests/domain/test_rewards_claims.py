@@ -18,7 +18,7 @@ from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree, digest_of, pai
 from domain.rewards.epochs import RootDecreases
 
 ALICE, BOB, TOKEN = Payee("0x" + 40 * "1"), Payee("0x" + 40 * "2"), Payee("0x" + 40 * "e")
-UNI = Path(__file__).parent / "published" / "uni-claims.json"
+PUBLISHED = Path(__file__).parent / "published"
 ROWS = [Claim(ALICE, NATIVE_TOKEN, 5), Claim(ALICE, TOKEN, 10**18), Claim(BOB, NATIVE_TOKEN, 7)]
 
 addresses = st.integers(1, 2**160 - 1).map(lambda n: Payee(f"0x{n:040x}"))
@@ -66,7 +66,7 @@ def test_a_published_tree_is_laid_out_node_by_node_as_openzeppelins() -> None:
 
 def test_real_claims_of_a_distribution_lead_to_the_root_that_paid_them() -> None:
     """Proofs of 17 and 18 nodes in a tree of 252,803 claims, whose pairs are hashed as ours are."""
-    published = json.loads(UNI.read_text())
+    published = json.loads((PUBLISHED / "uni-claims.json").read_text())
 
     for claim in published["claims"]:
         node = keccak(encode_packed(["uint256", "address", "uint256"], _words(claim)))
@@ -74,6 +74,25 @@ def test_real_claims_of_a_distribution_lead_to_the_root_that_paid_them() -> None
             node = pair(node, bytes.fromhex(sibling))
 
         assert "0x" + node.hex() == published["root"]
+
+
+def test_real_cumulative_claims_of_two_months_lead_to_their_roots_and_never_fall() -> None:
+    """As ours: each root replaces the one before, and a stake that earned nothing stands where it stood."""
+    months = json.loads((PUBLISHED / "threshold-claims.json").read_text())["distributions"]
+    amounts: dict[str, list[int]] = {}
+
+    for month in months:
+        for claim in month["claims"]:
+            amount = int(claim["amount"])
+            node = keccak(encode_packed(["address", "address", "uint256"], [claim["stake"], claim["beneficiary"], amount]))
+            for sibling in claim["proof"]:
+                node = pair(node, bytes.fromhex(sibling))
+            amounts.setdefault(claim["stake"], []).append(amount)
+
+            assert "0x" + node.hex() == month["root"], claim["stake"]
+
+    assert all(before <= after for before, after in amounts.values())
+    assert sum(before < after for before, after in amounts.values()) == 2
 
 
 def test_keccak_is_ethereums_and_not_sha3() -> None:
