@@ -84,7 +84,7 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
 
 
 def _log_ahead(connection: sqlite3.Connection) -> None:
-    """journal_mode=wal. Several processes may open a new file at once, and of this one pragma SQLite's own waiting knows nothing."""
+    """journal_mode=wal. Several processes may open a new file at once, and SQLite does not wait for its turn at this."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

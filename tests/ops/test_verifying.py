@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adapters.audit import AuditLog, Finding, Sequencer
 from adapters.audit.comparing import compare_store, compare_topics
+from adapters.audit.cosignatures import resolve_refusal
 from adapters.kafka.topics import create_topics
 from adapters.keys import ed25519_signer, read_key
 from adapters.replay.raw import RawRecord, whole_topic
@@ -25,13 +27,14 @@ from adapters.sql import engine_for
 from adapters.tlog.checkpoints import Checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
 from contracts import ZERO_HASH
-from ops.auditor import LAST_SIGNED, audit_topics, run_auditor, writer_signed
+from ops.auditor import LAST_SIGNED, audit_topics, log_key, open_audit, run_auditor, writer_signed
 from ops.compose import Deployment, topics_of_deployment
 from ops.demo.run import Options, run
 from ops.genesis import make_genesis
 from ops.local import kafka as local_kafka
 from ops.settings import Settings
 from ops.verifying import compare_kept, compare_last_signed, compare_registry, verify_live
+from tests.adapters.http.served import WITNESSES, listening
 from tests.ops.played import Played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -289,7 +292,8 @@ def to_mint(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def forged_head(row: dict[str, Any]) -> dict[str, Any]:
-    return {"size": 7, "root": bytes(32), "note": sign_checkpoint(Checkpoint(IMPOSTOR.key.name, 7, bytes(32)), IMPOSTOR)}
+    # A batch ends with a seal, so a real head never covers one entry.
+    return {"size": 1, "root": bytes(32), "note": sign_checkpoint(Checkpoint(IMPOSTOR.key.name, 1, bytes(32)), IMPOSTOR)}
 
 
 MATRIX: dict[str, tuple[str, str, Change]] = {
@@ -458,6 +462,48 @@ def test_an_auditor_that_runs_finds_a_changed_byte_reports_it_and_signs_no_more(
     assert len(places) == len(set(places)), "what was found is reported once"
     assert {report["data"]["check"] for report in reports} <= {"signature", "proof", "tile", "entries"}
     assert {report["source"] for report in reports} == {read_key(copied.home / "keys" / "process.key").did}
+
+
+def test_an_auditor_whose_head_a_witness_refuses_stays_up_and_signs_no_more_until_it_is_trusted(
+    copied: Copied, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """That is what a witness is for: it saw another head, or could not be shown that this one follows."""
+    asked: list[bytes] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        asked.append(await request.read())
+        return web.Response(status=422, text="no proof\n")
+
+    def witness() -> web.Application:
+        made = web.Application()
+        made.router.add_post("/add-checkpoint", refuse)
+        return made
+
+    async def refused(deployment: Deployment) -> tuple[list[Any], int]:
+        auditor = asyncio.create_task(run_auditor(deployment))
+        async with asyncio.timeout(60):
+            while "NOTHING IS SIGNED: witness.example/w0 refused" not in caplog.text:  # noqa: ASYNC110  a look is enough
+                await asyncio.sleep(0.05)
+        heads, times = grown(copied), len(asked)
+        await asyncio.sleep(3)
+        assert (heads_of(copied), len(asked)) == (heads, times)
+        resolve_refusal(open_audit(deployment), int(time.time()), "a bug of that witness")
+        async with asyncio.timeout(60):
+            while heads_of(copied) == heads:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert not auditor.done()
+        auditor.cancel()
+        await asyncio.gather(auditor, return_exceptions=True)
+        return heads, times
+
+    with listening(witness) as url:
+        policy = tmp_path / "policy"
+        policy.write_text(f"log {log_key(copied.deployment)}\nwitness w {WITNESSES[0].key} {url}\nquorum w\n")
+        settings = Settings(home=copied.home, kafka=copied.kafka, audit_policy=policy)
+        heads, times = asyncio.run(refused(Deployment(settings)))
+
+    assert times == 1, "while it stands, nobody is asked"
+    assert len(heads_of(copied)) > len(heads)
 
 
 def grown(copied: Copied) -> list[Any]:
