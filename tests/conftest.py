@@ -19,6 +19,7 @@ from ops.local import kafka as local_kafka
 from ops.local import postgres as local_postgres
 from ops.local.processes import free_port
 from ops.settings import Settings
+from tests.brokers import clear
 
 settings.register_profile(
     "ours",
@@ -45,6 +46,23 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         home = tmp_path_factory.mktemp("kafka")
         yield local_kafka.start(home)
         local_kafka.stop(home)
+
+
+@pytest.fixture(scope="session")
+def handed_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("broker")
+    yield home
+    local_kafka.stop(home)
+
+
+@pytest.fixture(scope="module")
+def own_broker(handed_on: Path) -> Path:
+    """The home of a broker that is this module's alone: it may use any topic, and kill it.
+
+    It is handed on from module to module, since a JVM is quick only after a minute.
+    """
+    clear(local_kafka.start(handed_on))
+    return handed_on
 
 
 @pytest.fixture(scope="session")

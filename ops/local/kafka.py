@@ -301,7 +301,13 @@ def _properties(folder: Path, ports: dict[str, int]) -> dict[str, str | int]:
         "share.coordinator.state.topic.num.partitions": 4,
         # A broker that was killed may register again only when its last session has run out.
         "broker.session.timeout.ms": 3000,
-        "broker.heartbeat.interval.ms": 500,
+        "broker.heartbeat.interval.ms": 1000,
+        # It is its own quorum: nobody lags behind it, and records that say nothing took a tenth of a core.
+        "metadata.max.idle.interval.ms": 0,
+        # Few clients, few cores: each thread that wakes for nothing is paid for when nothing happens.
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "background.threads": 4,
         # Groups form at once, and sessions of a few seconds are allowed, so that a dead reader is soon replaced.
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,

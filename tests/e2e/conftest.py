@@ -1,4 +1,4 @@
-"""A broker for each module, a deployment for each test, and the seed from which everything random follows."""
+"""A deployment for each test, and the seed from which everything random follows."""
 
 import os
 import random
@@ -11,15 +11,6 @@ from ops.local import kafka as local_kafka
 from tests.e2e.harness import Deployment
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The home of a broker of this module's own: the topics' names are fixed, and brokers are killed here."""
-    home = tmp_path_factory.mktemp("broker")
-    local_kafka.start(home)
-    yield home
-    local_kafka.stop(home)
-
-
 @pytest.fixture
 def seed() -> int:
     """SPACEOS_E2E_SEED runs one again."""
@@ -29,12 +20,12 @@ def seed() -> int:
 
 
 @pytest.fixture
-def deploy(broker: Path, tmp_path: Path) -> Iterator[Callable[[str], Deployment]]:
+def deploy(own_broker: Path, tmp_path: Path) -> Iterator[Callable[[str], Deployment]]:
     """Begin a network on a store; its processes end with the test."""
     made: list[Deployment] = []
 
     def begin(store: str) -> Deployment:
-        made.append(Deployment(tmp_path / f"home{len(made)}", local_kafka.address(broker), store))
+        made.append(Deployment(tmp_path / f"home{len(made)}", local_kafka.address(own_broker), store))
         made[-1].begin()
         return made[-1]
 

@@ -8,9 +8,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import struct
 import subprocess
 import threading
 import time
@@ -20,7 +18,6 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 from psycopg.rows import dict_row
 
 from adapters.kafka.topics import create_topics
@@ -28,6 +25,7 @@ from ops.compose import Deployment as Composed
 from ops.compose import topics_of_deployment
 from ops.genesis import make_genesis
 from ops.settings import Settings
+from tests.brokers import clear, delete_topics
 from tests.forks import SPACEOS, Forked, run
 
 LONG = os.environ.get("SPACEOS_E2E") == "long"
@@ -43,28 +41,6 @@ def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS)
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds:g} s"
         time.sleep(0.05)
     return found
-
-
-def leave_groups(kafka: str) -> None:
-    """Take static members out of their groups: whoever comes next would wait until their sessions are over."""
-    admin = AdminClient({"bootstrap.servers": kafka})
-    names = [group.group_id for group in admin.list_consumer_groups().result().valid]
-    if not names:
-        return
-
-    def text(value: str) -> bytes:
-        return struct.pack(">h", len(value)) + value.encode()
-
-    host, _, port = kafka.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("rb") as answers:
-        for name, described in admin.describe_consumer_groups(names).items():
-            ids = [member.group_instance_id for member in described.result().members if member.group_instance_id]
-            # LeaveGroup, version 3: the group, then by the instance ids alone.
-            body = text(name) + struct.pack(">i", len(ids)) + b"".join(text("") + text(instance) for instance in ids)
-            request = struct.pack(">hhih", 13, 3, 0, -1) + body
-            if ids:
-                connection.sendall(struct.pack(">i", len(request)) + request)
-                answers.read(*struct.unpack(">i", answers.read(4)))
 
 
 class Running:
@@ -169,7 +145,7 @@ class Deployment:
     def begin(self) -> None:
         """The network's keys, and its topics, empty. In this process: the commands that do it have tests of their own."""
         make_genesis(self.home / "genesis.json", self.home / "keys", "dev")
-        self.delete_topics()
+        clear(self.kafka)
         self.create_topics()
 
     def create_topics(self) -> None:
@@ -185,7 +161,6 @@ class Deployment:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.process.wait(max(0.1, deadline - time.monotonic()))
             running.kill()
-        leave_groups(self.kafka)
 
     def parts(self) -> dict[str, int]:
         """The processes of `spaceos up` by name."""
@@ -196,21 +171,10 @@ class Deployment:
 
     # Topics
 
-    def delete_topics(self, *names: str) -> None:
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        there = set(admin.list_topics(timeout=20).topics)
-        unwanted = [
-            n for n in names or there if n in there and n.endswith((".commands", ".events", ".outcomes", ".heartbeats"))
-        ]
-        if unwanted:
-            for answer in admin.delete_topics(unwanted).values():
-                answer.result()
-            until(lambda: not set(unwanted) & set(admin.list_topics(timeout=20).topics), f"deletion of {unwanted}")
-
     def make_anew(self, topic: str) -> None:
         """Delete a topic and make it again, empty."""
         self.made_anew.append(topic)
-        self.delete_topics(topic)
+        delete_topics(self.kafka, topic)
         self.create_topics()
 
     def ends(self, topic: str) -> dict[int, int]:

@@ -43,12 +43,12 @@ def under_load(deployment: Deployment, seed: int, harm: Callable[[], None]) -> d
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.skipif(not LONG, reason="SPACEOS_E2E=long"))])
 def test_a_broker_that_is_killed_and_comes_back_is_waited_for(
-    on_sqlite: Deployment, broker: Path, seed: int, seconds: float
+    on_sqlite: Deployment, own_broker: Path, seed: int, seconds: float
 ) -> None:
     def harm() -> None:
-        assert local_kafka.kill(broker)
+        assert local_kafka.kill(own_broker)
         time.sleep(seconds)
-        local_kafka.start(broker)
+        local_kafka.start(own_broker)
 
     assert under_load(on_sqlite, seed, harm)["ok"]
 

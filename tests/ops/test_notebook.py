@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,14 @@ from tests.adapters.test_parquet import contents
 SPACEOS = Path(sys.executable).parent / "spaceos"
 NOTEBOOK = Path(__file__).parents[2] / "ops" / "notebooks" / "three_questions.ipynb"
 REQUESTS = 1_000
-HERE = ("SPACEOS_KAFKA", "SPACEOS_STORE", "SPACEOS_VIEWS", "SPACEOS_AUDIT")
+HERE = ("SPACEOS_STORE", "SPACEOS_VIEWS", "SPACEOS_AUDIT")
 
 
 class Run:
-    """A deployment in a home of its own, in which the demo has run; the topics' names are fixed, so it has a broker too."""
+    """A deployment in a home of its own, in which the demo has run."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, kafka: str) -> None:
+        self._home, self._kafka = home, kafka
         self.demo = self.spaceos("demo", "--limit", str(REQUESTS), "--rate", "250", "--providers", "40", "--no-money")
         self.folder = home / "export"
         self.export = self.spaceos("export", self.folder, "--verify", "--values")
@@ -41,7 +40,7 @@ class Run:
         environment = {name: value for name, value in os.environ.items() if name not in HERE}
         told = subprocess.run(
             [SPACEOS, *arguments, "--json"],
-            env={**environment, "SPACEOS_HOME": str(self._home)},
+            env={**environment, "SPACEOS_HOME": str(self._home), "SPACEOS_KAFKA": self._kafka},
             capture_output=True,
             text=True,
         )
@@ -51,11 +50,8 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    home = tmp_path_factory.mktemp("home")
-    local_kafka.start(home)
-    yield Run(home)
-    local_kafka.stop(home)
+def run(own_broker: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("home"), local_kafka.address(own_broker))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """A broker of its own: the topics' names are fixed."""
-    home = tmp_path_factory.mktemp("played")
-    yield play(home / "home", local_kafka.start(home / "broker"))
-    local_kafka.stop(home / "broker")
+def played(own_broker: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return play(tmp_path_factory.mktemp("played"), local_kafka.address(own_broker))
 
 
 def ask(played: Played, question: Any, **asked: Any) -> Any:

@@ -61,11 +61,9 @@ class Live(Played):
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    home = tmp_path_factory.mktemp("live")
-    made = Live(home / "home", local_kafka.start(home / "broker"))
+def live(own_broker: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    made = Live(tmp_path_factory.mktemp("live"), local_kafka.address(own_broker))
     with ExitStack() as stack:
-        stack.callback(local_kafka.stop, home / "broker")
         make_genesis(made.home / "genesis.json", made.home / "keys", "dev")
         asyncio.run(made.deployment.prepare())
         running = made.up()
