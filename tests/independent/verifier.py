@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,29 @@ import nacl
 import ops
 
 VERIFIER = Path(ops.__path__[0]) / "auditverify.py"
-RUN = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+SERVE = """
+import sys
+sys.path.append(sys.argv[1])
+import argparse, base64, bisect, collections, datetime, hashlib, json, os, pathlib, re, runpy, traceback, urllib.request, uuid
+import zipfile, nacl.signing
+for line in sys.stdin:
+    arguments, *files = json.loads(line)
+    if not (pid := os.fork()):
+        for number, file in enumerate(files, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv, code = arguments, 0
+        try:
+            runpy.run_path(arguments[0], run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+"""Runs the program whose path and arguments it is told in a process of its own, forked from one that knows the libraries."""
 
 Files = dict[str, bytes]
 
@@ -43,6 +66,7 @@ class Stranger:
     """A folder with nothing of ours in it."""
 
     folder: Path
+    _server: "subprocess.Popen[str]"
 
     @classmethod
     def in_folder(cls, folder: Path, *libraries: str) -> "Stranger":
@@ -56,15 +80,23 @@ class Stranger:
             (site / native.name).symlink_to(native)
         shutil.copy(VERIFIER, folder / "auditverify.py")
         (folder / "empty").mkdir()
-        return cls(folder)
+        # Without our environment, packages and folder.
+        server = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", SERVE, str(site)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=folder / "empty", env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        weakref.finalize(server, server.kill)
+        return cls(folder, server)
 
     def run(self, pack: Path | str, *options: object) -> "subprocess.CompletedProcess[str]":
-        """Without our environment, packages and folder."""
-        command = [sys.executable, "-I", "-S", "-c", RUN, str(self.folder / "site"), str(self.folder / "auditverify.py")]
-        return subprocess.run(
-            [*command, str(pack), *map(str, options)],
-            cwd=self.folder / "empty", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        arguments = [str(self.folder / "auditverify.py"), str(pack), *map(str, options)]
+        said = [self.folder / name for name in ("out", "err")]
+        assert self._server.stdin
+        assert self._server.stdout
+        self._server.stdin.write(json.dumps([arguments, *map(str, said)]) + "\n")
+        self._server.stdin.flush()
+        code = int(self._server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(file.read_text() for file in said))
 
     def verify(self, pack: Path | str, *options: object) -> Verdict:
         """As a program asks. It never shows a traceback."""
