@@ -25,6 +25,7 @@ from ops.compose import Deployment as Composed
 from ops.compose import topics_of_deployment
 from ops.genesis import make_genesis
 from ops.settings import Settings
+from streams import Process, Projection
 from tests.brokers import clear, delete_topics
 from tests.forks import SPACEOS, Forked, run
 
@@ -207,6 +208,11 @@ class Deployment:
             return int(self.rows(statement, url)[0]["n"] or 0)
         except (sqlite3.Error, psycopg.Error):
             return 0
+
+    def all_readers(self) -> list[str]:
+        """Whatever keeps a position where `spaceos up` runs."""
+        composed = Composed(Settings(home=self.home, kafka=self.kafka, store=self.store, partitions=PARTITIONS))
+        return sorted(stream.name for stream in composed.streams if isinstance(stream, Projection | Process))
 
     def decided(self) -> int:
         """Commands that have an outcome."""

@@ -61,7 +61,7 @@ def test_killing_whatever_runs_changes_nothing(on_postgresql: Deployment, seed: 
     client.signal(signal.SIGTERM)
     deployment.finish(client)
 
-    verdict = deployment.judge(READERS)
+    verdict = deployment.judge(deployment.all_readers())
     audited = deployment.audit()
 
     print(f"{kills} kills, {verdict}, {audited}")

@@ -13,7 +13,6 @@ from tests.e2e.harness import LONG, Deployment, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-READERS = ["key_registry"]
 PARTS = (("worker", "--slot", "1"), ("relay",), ("projector", "key_registry"))
 
 
@@ -35,7 +34,7 @@ def under_load(deployment: Deployment, seed: int, harm: Callable[[], None]) -> d
     until(lambda: deployment.decided() > before + 200, "200 decisions after it")
     client.signal(signal.SIGTERM)
     deployment.finish(client, 180)
-    verdict = deployment.judge(READERS, 120)
+    verdict = deployment.judge(deployment.all_readers(), 120)
     print(verdict)
     assert up.stop() == 0
     return verdict
