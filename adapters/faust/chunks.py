@@ -20,13 +20,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.enums import ProcessingGuarantee
 
+from adapters.kafka.pace import Pace, Wait
+
 CHUNK_RECORDS = 500
 FETCH_WAIT_MS = 100
 """A fetch that waits at the broker holds back the next one for partitions that were read empty meanwhile: not for long."""
 IDLE_WAIT_MS = 200
 """Where nothing has come, thirty groups ask half as often. What comes is answered at once, but the fetch that was sent beside
 it is not taken back: with a second at the broker, the first burst after a silence reached the views 0.4 s later."""
-IDLE_SECONDS = 2.0
 
 Resume = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 """From which offsets to read these partitions, which have just been assigned."""
@@ -93,7 +94,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._applied: dict[TP, int] = {}
-        self._came_at = time.monotonic()
+        self._pace = Pace(Wait(FETCH_WAIT_MS), Wait(IDLE_WAIT_MS))
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -106,7 +107,7 @@ class Consumer(driver.Consumer):
         self.app.polled_at = time.monotonic()
         if records is None or self.should_stop:
             return
-        self._pace(bool(records))
+        self._pace.keep(self._thread._ensure_consumer(), bool(records))
         if not self.flow_active:
             # Fetched between a rebalance's seek and its end. Dropped without another seek they were lost for good.
             await self._seek_again()
@@ -118,14 +119,6 @@ class Consumer(driver.Consumer):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 yield tp, _message(tp, found[start : start + CHUNK_RECORDS], generation)
-
-    def _pace(self, has_come: bool) -> None:
-        """How long the broker may keep a fetch waiting."""
-        now = time.monotonic()
-        if has_come:
-            self._came_at = now
-        fetcher: Any = self._thread._ensure_consumer()._fetcher
-        fetcher._fetch_max_wait_ms = IDLE_WAIT_MS if now - self._came_at > IDLE_SECONDS else FETCH_WAIT_MS
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:

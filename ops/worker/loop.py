@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
+from adapters.kafka.pace import Pace, Wait
 from adapters.sql.store import Fenced, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
 from ops.worker.checking import Door
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 1000
 """Commands decided and committed together."""
 POLL_MS = 200
+BUSY = Wait(10, 65_536)
+"""Where commands flow, batches are worth 10 ms. A worker to which nothing comes would ask a hundred times a second."""
+IDLE = Wait(200)
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
@@ -72,6 +76,7 @@ class Worker:
         self._places: dict[aiokafka.TopicPartition, _Place] = {}
         self._stop = asyncio.Event()
         self._checked_ends_at = time.monotonic()
+        self._pace = Pace(BUSY, IDLE)
 
     def stop(self) -> None:
         """Finish the batch in hand and return from `run`."""
@@ -87,8 +92,8 @@ class Worker:
             auto_offset_reset="none",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_000,
-            fetch_max_wait_ms=10,
-            fetch_min_bytes=65536,
+            fetch_max_wait_ms=BUSY.ms,
+            fetch_min_bytes=BUSY.bytes,
             max_partition_fetch_bytes=2 * 1024 * 1024,
             max_poll_records=MAX_BATCH,
             # A topic that is made anew is assigned again when its metadata are seen; five minutes is aiokafka's pace.
@@ -108,6 +113,7 @@ class Worker:
             for partition in consumer.assignment() - self._places.keys():
                 await self._settle(consumer, partition)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
+            self._pace.keep(consumer, bool(polled))
             chunks = []
             for partition, records in polled.items():
                 place = self._places.get(partition)
