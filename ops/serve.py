@@ -56,7 +56,7 @@ def _tell_batch(sealed: Sealed, seconds: float) -> None:
 
 
 class SlotTaken(RuntimeError):
-    """A worker of that name runs here already."""
+    """A process of that kind holds the slot here already."""
 
 
 async def run_worker(deployment: Deployment, slot: str | None = None) -> None:

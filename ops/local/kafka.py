@@ -85,9 +85,9 @@ def stop(home: Path) -> bool:
         process = recorded(_folder(home) / "pid")
         if process is None:
             return False
-        process.end(signal.SIGTERM, STOP_SECONDS)
+        has_obeyed = process.end(signal.SIGTERM, STOP_SECONDS)
         (_folder(home) / "pid").unlink(missing_ok=True)
-        _keep_archive(_folder(home))
+        _keep_archive(_folder(home), is_whole=has_obeyed)
         return True
 
 
@@ -237,10 +237,11 @@ class _Machine:
         return [*found, *options, "-cp", f"{self.jars}/*", main]
 
 
-def _keep_archive(folder: Path) -> None:
-    """What the broker that ended has written is for all brokers of this machine from now on."""
+def _keep_archive(folder: Path, *, is_whole: bool) -> None:
+    """What the broker that ended has written is for all brokers of this machine from now on, unless it was ended meanwhile."""
     written, wanted = folder / NEW_ARCHIVE, folder / ARCHIVE_FOR
-    if written.exists() and wanted.exists():
+    # Where the cache was taken away meanwhile there is nothing to keep it for.
+    if is_whole and written.exists() and wanted.exists() and Path(wanted.read_text()).parent.is_dir():
         archive = Path(wanted.read_text())
         with TemporaryDirectory(dir=archive.parent) as scratch:
             shutil.move(written, Path(scratch) / archive.name)

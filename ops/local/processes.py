@@ -53,13 +53,15 @@ class Process:
             except ProcessLookupError:
                 return
 
-    def end(self, politely: signal.Signals, seconds: float) -> None:
-        """Ask it to end, and after that time end it."""
+    def end(self, politely: signal.Signals, seconds: float) -> bool:
+        """Ask it to end, and after that time end it. Whether it did as it was asked."""
         self.send(politely)
         # One that is suspended would hear of it only when it goes on.
         self.send(signal.SIGCONT)
-        if not self.gone_within(seconds):
-            self.kill()
+        if self.gone_within(seconds):
+            return True
+        self.kill()
+        return False
 
     def kill(self) -> bool:
         """End it and all that it started, as a power cut would. True when they are gone."""

@@ -97,6 +97,21 @@ def test_the_first_broker_that_is_stopped_leaves_its_classes_to_all_that_start_l
     assert "SharedArchiveFile" in life(tmp_path / "three")
 
 
+def test_what_a_broker_had_written_of_its_classes_when_it_was_ended_is_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an archive may have a good head, and the next Java would read behind its end."""
+    there = kafka.jars(Settings().cache)
+    (tmp_path / there.name).symlink_to(there)
+    monkeypatch.setattr(kafka, "STOP_SECONDS", 0.0)
+    kafka.start(tmp_path / "home", settings=Settings(cache=tmp_path))
+    (tmp_path / "home" / "kafka" / "classes.jsa").write_bytes(b"half")
+
+    kafka.stop(tmp_path / "home")
+
+    assert not list(tmp_path.glob("**/*.jsa"))
+
+
 def test_a_chosen_port_is_chosen_by_nobody_else() -> None:
     """Two servers that start side by side, or one that is away for a minute while another starts."""
     port = free_port()

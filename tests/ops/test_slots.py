@@ -1,0 +1,27 @@
+"""A slot has one process: two with one name would take the group from each other for ever."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.compose import Deployment
+from ops.serve import SlotTaken, hold_slot, parts_of
+from ops.settings import Settings
+
+
+def test_a_slot_is_held_once_by_each_kind_of_process(tmp_path: Path) -> None:
+    names = [hold_slot(tmp_path, kind, "1") for kind in ("worker", "projector", "auditor")]
+
+    with pytest.raises(SlotTaken, match="another process is projector 1"):
+        hold_slot(tmp_path, "projector", "1")
+
+    assert names[0] is not None
+    assert hold_slot(tmp_path, "projector", "2") != names[1]
+    assert hold_slot(tmp_path, "projector", None) is None
+
+
+def test_whatever_is_started_again_and_reads_in_a_group_has_a_slot(tmp_path: Path) -> None:
+    """Without one, whoever is killed waits six seconds for his own old session."""
+    parts = parts_of(Deployment(Settings(home=tmp_path)), workers=2)
+
+    assert {part.name for part in parts if "--slot" not in part.arguments} == {"relay"}
