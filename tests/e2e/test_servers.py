@@ -13,7 +13,6 @@ from tests.e2e.harness import LONG, Deployment, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PARTS = (("worker", "--slot", "1"), ("relay",), ("projector", "key_registry"))
 
 
 @pytest.fixture
