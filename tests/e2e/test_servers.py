@@ -14,7 +14,6 @@ from tests.e2e.harness import LONG, Deployment, until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
-
 @pytest.fixture
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("database")
