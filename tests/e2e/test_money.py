@@ -34,6 +34,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 READERS = ["treasury", "ledger"]
 PARTS = (("worker", "--slot", "1"), ("relay",), ("projector", "--slot", "1"))
 LIFE_SECONDS = (1.0, 3.0)
+FAULTY = 0.5
+"""How likely bank or chain lose the next two questions or answers, whenever something was killed."""
 TWINS = {"SPACEOS_OUTSIDE": "paper"}
 PLACES = ("todo.asked", "todo.sent", "project.committed")
 """Where the readers die: after bank or chain were asked and before the command, after the command, after a commit."""
@@ -57,8 +59,11 @@ class Killer:
                 victim.kill()
                 self.kills += 1
             for twin in self._outside:
-                if not twin.demanded:
-                    twin.demand(self._chance.choice([Fault.FAIL, Fault.TIME_OUT]), 2)
+                # One that has not answered since is left alone: who asks waits longer after each fault, and would find
+                # a new one whenever he asks.
+                if not twin.demanded and self._chance.random() < FAULTY:
+                    for fault in (self._chance.choice([Fault.FAIL, Fault.TIME_OUT]), Fault.NONE):
+                        twin.demand(fault, 2)
 
     def stop(self) -> None:
         self._stop.set()

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +42,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 TOPIC = "inference.events"
 DATABASES = ("audit", "store")
 REQUESTS = 150
+HEADS_AT = (REQUESTS // 4, REQUESTS // 2, REQUESTS * 3 // 4)
+"""After so many requests one more head has to be there."""
 
 
 @dataclass
@@ -109,11 +111,14 @@ def network(own_broker: Path, tmp_path_factory: pytest.TempPathFactory) -> Netwo
 
 
 def work(played: Played, older: Path) -> None:
-    """So slowly that several heads are signed; a backup is made in the middle, when the processes are busy."""
+    """Several heads are signed meanwhile; a backup is made in the middle, when the processes are busy."""
     done = [0]
 
     def advance(some: int) -> None:
         before, done[0] = done[0], done[0] + some
+        for head, at in enumerate(HEADS_AT, 1):
+            if before < at <= done[0]:
+                until(lambda wanted=head: heads(played.home) >= wanted, f"head {head}")
         if before < REQUESTS // 2 <= done[0]:
             back_up(played.home, older)
 
@@ -130,9 +135,16 @@ def work(played: Played, older: Path) -> None:
     assert found.is_ok, found.document()
 
 
+def heads(home: Path) -> int:
+    """How many were signed so far."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{home}/audit.db?mode=ro", uri=True)) as connection:
+        found: int = connection.execute("select count(*) from audit_checkpoints").fetchone()[0]
+        return found
+    return 0
+
+
 def back_up(home: Path, to: Path) -> None:
     """As it is to be done: what was signed last first, the log before what it is of."""
-    until(lambda: (home / LAST_SIGNED).exists(), "a first head")
     to.mkdir()
     shutil.copytree(home / "keys", to / "keys")
     for name in ("genesis.json", LAST_SIGNED):

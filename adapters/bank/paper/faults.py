@@ -16,8 +16,12 @@ T = TypeVar("T")
 
 
 class Fault(StrEnum):
-    """Of a question: not heard, or acted on and the answer lost. Of a notification: twice, late, out of order."""
+    """Of a question: not heard, or acted on and the answer lost. Of a notification: twice, late, out of order.
 
+    `NONE` is only ever demanded, of a question: it is answered, and what was demanded after it waits for the next.
+    """
+
+    NONE = "none"
     FAIL = "fail"
     TIME_OUT = "time_out"
     DUPLICATE = "duplicate"
@@ -40,7 +44,7 @@ class Faults:
     reorder: int = 0
 
     def happens(self, state: State, fault: Fault) -> bool:
-        """Demanded ones first, each once."""
+        """A demanded one first, once."""
         demanded: list[str] = state["demanded"]
         if fault in demanded:
             demanded.remove(fault)
@@ -57,11 +61,19 @@ class Faults:
     def asked(self, kept: Kept, act: Callable[[State], T]) -> T:
         """The answer to a question, if it arrives. Raises NoAnswer."""
         with kept.opened() as state:
-            fault = next((fault for fault in OF_QUESTIONS if self.happens(state, fault)), None)
+            fault = self._of_question(state)
             answer = None if fault is Fault.FAIL else act(state)
-        if fault is not None:
+        if fault is not Fault.NONE:
             raise NoAnswer("no answer within the time allowed")
         return answer  # type: ignore[return-value]
+
+    def _of_question(self, state: State) -> Fault:
+        """What was demanded first, then what the schedule has."""
+        demanded: list[str] = state["demanded"]
+        for at, name in enumerate(demanded):
+            if name == Fault.NONE or name in OF_QUESTIONS:
+                return Fault(demanded.pop(at))
+        return next((fault for fault in OF_QUESTIONS if self.happens(state, fault)), Fault.NONE)
 
 
 def nothing() -> State:

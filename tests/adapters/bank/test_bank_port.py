@@ -265,6 +265,15 @@ def test_a_question_that_fails_was_not_acted_on_and_one_that_times_out_was() -> 
     assert bank.find("k2") is not None
 
 
+def test_faults_of_questions_come_in_the_order_in_which_they_were_demanded() -> None:
+    bank = PaperBank()
+    for fault in (Fault.DELAY, Fault.TIME_OUT, Fault.NONE, Fault.FAIL):
+        bank.demand(fault)
+
+    assert answers([bank] * 4) == [False, True, False, True]
+    assert bank.demanded == 1
+
+
 def test_a_notification_is_told_twice_late_or_out_of_order_on_demand() -> None:
     bank = PaperBank()
     bank.demand(Fault.DUPLICATE)
