@@ -215,8 +215,8 @@ def test_readers_of_the_view_are_kept_waiting_only_for_the_renaming(log: Log, vi
         swapping.start()
         time.sleep(3)
         assert not done.is_set()
-        began = time.monotonic()
+        # A reader is not made to queue behind a swap that waits: it would wait for the query above, and so for ever.
         view_digest(views)
-        assert time.monotonic() - began < 2
+        assert not done.is_set()
     swapping.join(30)
     assert done.is_set()

@@ -299,7 +299,6 @@ def test_a_commit_wakes_whoever_waits(engine: Engine) -> None:
     wake.wait(0.1)
     woken: list[bool] = []
     waiting = Thread(target=lambda: woken.append(wake.wait(20)))
-    started = time.monotonic()
     waiting.start()
     time.sleep(0.2)
 
@@ -310,7 +309,6 @@ def test_a_commit_wakes_whoever_waits(engine: Engine) -> None:
     waiting.join(20)
 
     assert woken == [True]
-    assert time.monotonic() - started < 10
     wake.close()
 
 
