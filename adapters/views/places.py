@@ -74,6 +74,8 @@ class Places:
 
     def hold(self, connection: Connection, shard: str) -> None:
         """Lock the shard's row for this transaction and compare it with what is believed. Raises Fenced, Moved."""
+        if shard not in self._places:
+            raise Fenced(f"{self.reader} {shard} is not among the shards that were claimed last")
         row = positions.lock(connection, self.reader, shard)
         self._same_epoch(shard, row)
         mine = self._places[shard].position

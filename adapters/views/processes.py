@@ -5,7 +5,7 @@ A reader that dies between the two sends the same commands again, and their ids 
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from adapters.kafka.locate import Looking, locate, locate_offset
 from adapters.sql import reading
 from adapters.telemetry import traceparent_of
 from adapters.views import positions
-from adapters.views.chain import Stretch, follow
+from adapters.views.chain import follow
 from adapters.views.faults import is_transient
 from adapters.views.parked import Parked, note_failure, park, reason_of, release, waiting_events
 from adapters.views.places import Applied, Moved, Places
@@ -77,23 +77,32 @@ class _Remembering:
     def position(self, shard: str) -> Position:
         return self._places[shard].position
 
-    async def _believe(self, shards: Iterable[str]) -> list[str]:
-        mine = [shard for shard in sorted(shards) if shard in self._places]
-        await self._in_thread(self._places.believe, mine)
-        return mine
-
-    def _remember(self, shard: str, end: Position, entries: Sequence[Parked]) -> None:
+    def _remember(self, ends: Mapping[str, Position], entries: Mapping[str, Sequence[Parked]]) -> None:
+        """Advance all shards, with what each of them parks, in one transaction. Raises Moved, Fenced."""
         try:
             with self._engine.begin() as connection:
-                self._places.hold(connection, shard)
-                crashpoint("project.begun")
-                park(connection, self.name, shard, entries)
-                positions.advance(connection, self.name, shard, end)
+                for shard, end in ends.items():
+                    self._places.hold(connection, shard)
+                    crashpoint("project.begun")
+                    park(connection, self.name, shard, entries[shard])
+                    positions.advance(connection, self.name, shard, end)
             crashpoint("project.committed")
         except BaseException:
-            self._places.doubt([shard])
+            self._places.doubt(ends)
             raise
-        self._places.arrive(shard, end, {entry.stream for entry in entries})
+        for shard, end in ends.items():
+            self._places.arrive(shard, end, {entry.stream for entry in entries[shard]})
+
+
+@dataclass(slots=True)
+class _Reaction:
+    """What a turn's records of one shard come to, before anything of it is sent or stored."""
+
+    end: Position
+    events: int
+    gap: int | None
+    wishes: list[Wish] = field(default_factory=list)
+    entries: list[Parked] = field(default_factory=list)
 
 
 class ProcessReader(_Remembering):
@@ -109,43 +118,45 @@ class ProcessReader(_Remembering):
         return await locate(look, topic, partition, sought(position), thorough=thorough)
 
     async def apply(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, Applied]:
-        return {shard: await self._apply(shard, chunks[shard]) for shard in await self._believe(chunks)}
-
-    async def _apply(self, shard: str, records: Sequence[Arrived]) -> Applied:
+        """Raises Fenced. What is sent before a position has moved is sent again, and is the same."""
         while True:
-            stretch = follow(shard, self.position(shard), records)
-            traces = {record.offset: traceparent_of(record.headers) for record in records}
-            wishes, entries = self._react(stretch, self._places[shard].held, traces)
-            if wishes:
+            found = await self._in_thread(self._react, chunks)
+            if wishes := [wish for reaction in found.values() for wish in reaction.wishes]:
                 await self._send(wishes)
+            moving = {shard: reaction for shard, reaction in found.items() if reaction.events}
+            ends = {shard: reaction.end for shard, reaction in moving.items()}
             try:
-                if stretch.facts:
-                    await self._in_thread(self._remember, shard, stretch.end, entries)
-            except Moved:
+                if moving:
+                    await self._in_thread(self._remember, ends, {shard: x.entries for shard, x in moving.items()})
+            except Moved as moved:
                 # A stream was redriven meanwhile: it may flow again.
-                await self._believe([shard])
+                log.info("read again: %s", moved)
                 continue
-            return Applied(stretch.end, len(stretch.facts), len(entries), stretch.gap)
+            return {shard: Applied(x.end, x.events, len(x.entries), x.gap) for shard, x in found.items()}
 
-    def _react(
-        self, stretch: Stretch, held: Collection[str], traces: Mapping[int, str | None]
-    ) -> tuple[list[Wish], list[Parked]]:
-        wishes: list[Wish] = []
-        entries: list[Parked] = []
-        waiting = set(held)
+    def _react(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, _Reaction]:
+        mine = [shard for shard in sorted(chunks) if shard in self._places]
+        self._places.believe(mine)
+        return {shard: self._react_to(shard, chunks[shard]) for shard in mine}
+
+    def _react_to(self, shard: str, records: Sequence[Arrived]) -> _Reaction:
+        stretch = follow(shard, self.position(shard), records)
+        traces = {record.offset: traceparent_of(record.headers) for record in records}
+        found = _Reaction(stretch.end, len(stretch.facts), stretch.gap)
+        waiting = set(self._places[shard].held)
         for fact in stretch.facts:
             if fact.record.subject in waiting:
-                entries.append(Parked.behind(fact))
+                found.entries.append(Parked.behind(fact))
                 continue
             try:
                 if fact.event is None:
                     raise fact.fault or AssertionError("an event, or why there is none")
-                wishes += self._wishes(fact.event, fact.record, traces.get(fact.offset))
+                found.wishes += self._wishes(fact.event, fact.record, traces.get(fact.offset))
             except Exception as error:
                 waiting.add(fact.record.subject)
-                entries.append(Parked.failed(fact, error))
+                found.entries.append(Parked.failed(fact, error))
                 log.exception("%s parks %s at %s %d", self.name, fact.record.subject, fact.record.shard, fact.sequence)
-        return wishes, entries
+        return found
 
     def _wishes(self, event: Event, record: Record, traceparent: str | None) -> list[Wish]:
         return [wish_of(intent, self.name, record, traceparent) for intent in self._process.react(event, record)]
@@ -213,29 +224,38 @@ class CollectorReader(_Remembering):
         if offset != position.next:
             log.error("%s: %s is not as it was read; it goes on at %d, not %d", self.name, shard, offset, position.next)
             entry = replace(position, next=offset, offset=offset)
-            await self._in_thread(self._remember, shard, entry, [])
+            await self._in_thread(self._remember, {shard: entry}, {shard: []})
         return offset
 
     async def apply(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, Applied]:
-        return {shard: await self._apply(shard, chunks[shard]) for shard in await self._believe(chunks)}
+        """Raises Fenced. What is sent before a position has moved is sent again, and is the same."""
+        found = await self._in_thread(self._collect, chunks)
+        if wishes := [wish for reaction in found.values() for wish in reaction.wishes]:
+            await self._send(wishes)
+        moving = {shard: reaction for shard, reaction in found.items() if reaction.events}
+        if moving:
+            ends = {shard: reaction.end for shard, reaction in moving.items()}
+            await self._in_thread(self._remember, ends, {shard: x.entries for shard, x in moving.items()})
+        return {shard: Applied(x.end, x.events, len(x.entries)) for shard, x in found.items()}
 
-    async def _apply(self, shard: str, records: Sequence[Arrived]) -> Applied:
+    def _collect(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, _Reaction]:
+        mine = [shard for shard in sorted(chunks) if shard in self._places]
+        self._places.believe(mine)
+        return {shard: self._collect_from(shard, chunks[shard]) for shard in mine}
+
+    def _collect_from(self, shard: str, records: Sequence[Arrived]) -> _Reaction:
         position = self.position(shard)
         fresh = [record for record in records if record.offset >= position.next]
         if not fresh:
-            return Applied(position, 0)
-        wishes, entries = self._collect(shard, fresh)
-        if wishes:
-            await self._send(wishes)
+            return _Reaction(position, 0, None)
         last = fresh[-1]
         end = replace(
             position, next=last.offset + 1, offset=last.offset + 1, last_time=rfc3339(_moment(last)),
             last_hash=sha256(last.value or b"").hexdigest(),
         )  # fmt: skip
-        await self._in_thread(self._remember, shard, end, entries)
-        return Applied(end, len(fresh), len(entries))
+        return _Reaction(end, len(fresh), None, *self._wishes_of(shard, fresh))
 
-    def _collect(self, shard: str, records: Sequence[Arrived]) -> tuple[list[Wish], list[Parked]]:
+    def _wishes_of(self, shard: str, records: Sequence[Arrived]) -> tuple[list[Wish], list[Parked]]:
         partition = int(shard.rpartition("/")[2])
         entries: list[Parked] = []
         try:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from adapters.kafka.locate import looking
 from adapters.kafka.topics import Topic, create_topics
@@ -161,6 +161,50 @@ def test_a_process_whose_shard_was_claimed_by_another_moves_nothing(views: Engin
     assert len({wish.id for wish in outbox.wishes}) == 4
     with reading(views) as connection:
         assert positions_of(connection, "close_again")[shard.name].next == 8
+
+
+def test_a_turn_over_many_shards_is_one_transaction(views: Engine) -> None:
+    outbox, shards = Outbox(), [Shard(partition=n).fill(8) for n in range(3)]
+    reader = ProcessReader(views, CLOSE, outbox.send)
+    commits = [0]
+
+    async def run() -> None:
+        await reader.claim([shard.name for shard in shards])
+        commits[0] = 0
+        await reader.apply({shard.name: arrivals(shard) for shard in shards})
+
+    event.listen(views, "commit", lambda _: commits.__setitem__(0, commits[0] + 1))
+    asyncio.run(run())
+
+    assert commits == [1]
+    with reading(views) as connection:
+        assert {p.next for p in positions_of(connection, "close_again").values()} == {8}
+    assert len(outbox.wishes) == 3 * 4
+
+
+def test_a_shard_that_is_given_away_while_its_commands_are_sent_is_not_advanced(views: Engine) -> None:
+    """A rebalance comes when it likes. Whoever has the shard then sends the same commands, and moves its position."""
+    lost, kept = Shard(partition=0).fill(8), Shard(partition=1).fill(8)
+    outbox = Outbox()
+
+    async def send(wishes: Sequence[Wish]) -> None:
+        await outbox.send(wishes)
+        await reader.claim([kept.name])
+
+    reader = ProcessReader(views, CLOSE, send)
+
+    async def run() -> None:
+        await reader.claim([lost.name, kept.name])
+        with pytest.raises(Fenced, match=r"tally\.events/0 is not among"):
+            await reader.apply({shard.name: arrivals(shard) for shard in (lost, kept)})
+        await reader.apply({kept.name: arrivals(kept)})
+
+    asyncio.run(run())
+
+    with reading(views) as connection:
+        found = positions_of(connection, "close_again")
+    assert {name: position.next for name, position in found.items()} == {lost.name: 0, kept.name: 8}
+    assert len(outbox.wishes) == 8 + 4
 
 
 def collect(records: Sequence[RawRecord]) -> Iterable[Intent]:
