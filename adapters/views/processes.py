@@ -23,7 +23,7 @@ from adapters.views.parked import Parked, note_failure, park, reason_of, release
 from adapters.views.places import Applied, Moved, Places
 from adapters.views.positions import Position
 from adapters.views.projector import Redriven
-from adapters.views.readers import OneThread, sought
+from adapters.views.readers import InTurn, sought
 from adapters.views.wishes import Intended, Send, Wish, collected_wish, wish_of
 from contracts import Event, Record, parse_event, read_event, rfc3339, shard_name
 
@@ -69,7 +69,7 @@ class _Remembering:
         self.name = name
         self._engine, self._send = engine, send
         self._places = Places(engine, name)
-        self._in_thread = OneThread(name)
+        self._in_thread = InTurn()
 
     async def claim(self, shards: Collection[str]) -> None:
         await self._in_thread(self._places.claim, shards)

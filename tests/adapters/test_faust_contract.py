@@ -12,6 +12,7 @@ from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
 from faust.transport.conductor import ConductorCompiler
 from faust.transport.drivers import aiokafka as driver
+from mode import threads
 
 from adapters.faust import chunks
 
@@ -32,6 +33,15 @@ OVERRIDDEN: dict[Any, str] = {
     driver.Consumer._to_message: "90a844786ae1a238",
     driver.AIOKafkaConsumerThread._create_worker_consumer: "df784c24f01ee3a8",
     driver.AIOKafkaConsumerThread._commit: "1a004189ca2f6e30",
+    threads.ServiceThread.start: "e75718b2546dac08",
+    threads.ServiceThread.stop: "3c133a69939b7eba",
+    threads.ServiceThread._stopped_set: "05639e1cbb02012d",
+    threads.ServiceThread._stop_children: "d7304a6179aee08b",
+    threads.ServiceThread._stop_futures: "07e662ac08d34bfd",
+    threads.ServiceThread._stop_exit_stacks: "abde019bdfe7a5dd",
+    threads.ServiceThread._shutdown_thread: "ca4662366a9c9364",
+    threads.ServiceThread._serve: "eec694d5cfec5add",
+    threads.QueueServiceThread.call_thread: "2946b7e459bd1ea1",
     App._new_transport: "fa8f89679917f9d4",
     App._create_directories: "5e40d6b1a5c0ec98",
 }
@@ -46,6 +56,10 @@ RELIED_UPON: dict[Any, str] = {
     base.ThreadDelegateConsumer.seek_wait: "53fd82bf846ae6bb",
     driver.AIOKafkaConsumerThread._seek_wait: "2f16c19b557c1f85",
     driver.AIOKafkaConsumerThread._fetch_records: "390594ddd941b59a",
+    driver.AIOKafkaConsumerThread.on_start: "5152fc5a11244bef",
+    driver.AIOKafkaConsumerThread.on_thread_stop: "3b87227d1d0f4a69",
+    threads.Service.stop: "ec6bafd201f2c5c5",
+    threads.Service._default_start: "576c0e733f234575",
     driver.ConsumerRebalanceListener.on_partitions_assigned: "b3e031406b0cbc82",
     Recovery._resume_streams: "bc681f67fb0cc302",
     App._on_partitions_assigned: "2dbbc0a122e549f0",
