@@ -4,13 +4,14 @@ They are processes like any others: a pid to kill, streams of their own, an envi
 them, by `spaceos` and by `python -m`, has tests of its own (test_cli.py, test_up.py, the crash tests of `spaceos up`).
 """
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,6 +85,7 @@ def run(
 
 def _live(program: str, arguments: list[str], environment: dict[str, str], streams: list[Path], first: str | None) -> None:
     os.setsid()
+    _end_with_the_tests()
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
@@ -104,6 +106,15 @@ def _live(program: str, arguments: list[str], environment: dict[str, str], strea
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     sys.exit(code)
+
+
+def _end_with_the_tests() -> None:
+    """Tests that are killed leave nobody behind, who would write to the next broker on an old one's port."""
+    if sys.platform == "linux":
+        # The server lives as long as anybody has this open, and was to hear of the tests' end by it.
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def _named(name: str) -> Callable[[], Any]:
