@@ -13,7 +13,6 @@ from typing import Any
 
 import aiokafka
 import faust
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
@@ -22,6 +21,7 @@ from faust.types.enums import ProcessingGuarantee
 from mode import Service
 from mode.utils.futures import maybe_async
 
+from adapters.kafka.assigning import assignor_of
 from adapters.kafka.pace import Pace, Wait
 
 CHUNK_RECORDS = 500
@@ -89,7 +89,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         # Faust fixes fetch_max_wait_ms at 1,500 and builds credentials of its own.
         conf = self.app.conf
-        self._assignor = RoundRobinPartitionAssignor
+        self._assignor = assignor_of(self.app.partitions)
         return aiokafka.AIOKafkaConsumer(
             **self.app.client,
             client_id=conf.broker_client_id,
@@ -238,6 +238,8 @@ class App(faust.App):
     BootStrategy = _WithoutProducer
 
     client: Mapping[str, Any]
+    partitions: Mapping[str, int]
+    """Of each topic, as they were when the group was started."""
     resume: Resume
     polled_at: float = 0.0
 
@@ -280,7 +282,7 @@ def make_app(name: str, client: Mapping[str, Any], resume: Resume, *, instance: 
         stream_buffer_maxsize=16,
         **REQUIRED,
     )
-    app.client, app.resume = dict(client), resume
+    app.client, app.partitions, app.resume = dict(client), {}, resume
     assert_safe(app)
     return app
 

@@ -93,6 +93,7 @@ class Group:
         await self._watchdog.await_topics(stop)
         if stop.is_set():
             return
+        self._app.partitions = self._watchdog.partitions
         tasks: list[asyncio.Future[Any]] = [self._failed]
         try:
             await self._app.start()

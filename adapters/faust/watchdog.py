@@ -94,6 +94,11 @@ class Watchdog:
         self.busy_at = 0.0
         """When the group last did something itself: while a database is away, it does not poll, and is alive."""
 
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """Of each topic that exists, as they were when it was waited for."""
+        return self._partitions
+
     async def await_topics(self, stop: asyncio.Event) -> None:
         """Wait for the broker and for the topics, saying so."""
         while not stop.is_set():

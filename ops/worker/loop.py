@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
+from adapters.kafka.assigning import assignor_of, partitions_now
 from adapters.kafka.pace import Pace, Wait
 from adapters.sql.store import Fenced, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -84,10 +85,12 @@ class Worker:
 
     async def run(self) -> None:
         """Until stopped. Raises CommandsLost, Stalled; whatever else fails is recovered from."""
+        partitions: dict[str, int] = {}
         consumer = aiokafka.AIOKafkaConsumer(
             **self._client,
             group_id="spaceos.worker",
             group_instance_id=self._instance,
+            partition_assignment_strategy=[assignor_of(partitions)],
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=6_000,
@@ -101,6 +104,7 @@ class Worker:
         )
         await consumer.start()
         try:
+            partitions.update(await partitions_now(consumer, self._topics))
             consumer.subscribe(self._topics, listener=_Forgetful(self._places))
             while not self._stop.is_set():
                 self._on_poll()

@@ -6,7 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from faust.app.base import App, BootStrategy
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
@@ -66,6 +68,8 @@ RELIED_UPON: dict[Any, str] = {
     App._on_partitions_revoked: "2e4a20a3b4e81b99",
     BootStrategy.server: "a071c2ca6ff8bbc9",
     ConductorCompiler.build: "a75956c797aaadab",
+    RoundRobinPartitionAssignor.assign.__func__: "34ac2fd402bdca2a",
+    GroupCoordinator._perform_assignment: "4e640aba9136ab0e",
     SubscriptionState.assigned_partitions: "91e1c3fe1b1de1c4",
 }
 
