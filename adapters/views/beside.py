@@ -74,14 +74,14 @@ class Beside:
                 # Behind a long query every other query would queue; then rather try again.
                 connection.execute(text(f"set local lock_timeout = {LOCK_TIMEOUT_MS}"))
             ours = positions.positions_of(connection, self.reader)
-            live = {shard: positions.lock(connection, name, shard) for shard in positions.positions_of(connection, name)}
+            live = positions.lock_all(connection, name, positions.positions_of(connection, name))
             for shard, position in live.items():
-                if position is None or position.generation != generations.get(shard, 0):
+                if position.generation != generations.get(shard, 0):
                     raise Changed(f"{name} {shard} was changed while it was rebuilt")
                 if shard not in ours or ours[shard].next < position.next:
                     return False
             self._rename(connection)
-            self._take_over(connection, ours, {shard: position for shard, position in live.items() if position is not None})
+            self._take_over(connection, ours, live)
         if not keep:
             Beside(self._engine, self._projection, OLD).drop()
         return True
@@ -105,8 +105,9 @@ class Beside:
         for shard, position in ours.items():
             if shard not in live:
                 connection.execute(insert(positions_table), _unclaimed(name, shard, position))
-            positions.advance(connection, name, shard, position)
             positions.disturb(connection, name, shard)
+        if ours:
+            positions.advance(connection, name, ours)
         if self._ending != OLD:
             _forget(connection, self.reader)
 

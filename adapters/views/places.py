@@ -72,16 +72,17 @@ class Places:
                 self._places[shard] = Place(found[shard], held[shard])
         return doubtful
 
-    def hold(self, connection: Connection, shard: str) -> None:
-        """Lock the shard's row for this transaction and compare it with what is believed. Raises Fenced, Moved."""
-        if shard not in self._places:
-            raise Fenced(f"{self.reader} {shard} is not among the shards that were claimed last")
-        row = positions.lock(connection, self.reader, shard)
-        self._same_epoch(shard, row)
-        mine = self._places[shard].position
-        assert row is not None
-        if (row.next, row.last_hash, row.generation) != (mine.next, mine.last_hash, mine.generation):
-            raise Moved(f"{self.reader} {shard}: {row.next} instead of {mine.next}")
+    def hold(self, connection: Connection, shards: Collection[str]) -> None:
+        """Lock the shards' rows for this transaction and compare them with what is believed. Raises Fenced, Moved."""
+        for shard in shards:
+            if shard not in self._places:
+                raise Fenced(f"{self.reader} {shard} is not among the shards that were claimed last")
+        rows = positions.lock_all(connection, self.reader, shards)
+        for shard in shards:
+            self._same_epoch(shard, rows.get(shard))
+            row, mine = rows[shard], self._places[shard].position
+            if (row.next, row.last_hash, row.generation) != (mine.next, mine.last_hash, mine.generation):
+                raise Moved(f"{self.reader} {shard}: {row.next} instead of {mine.next}")
 
     def arrive(self, shard: str, position: Position, held: Collection[str] = ()) -> None:
         """The transaction that advanced to this position is committed."""

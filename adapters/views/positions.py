@@ -1,6 +1,6 @@
 """How far a reader has come, and who may say so: a claim raises the epoch, and only its holder advances."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,12 @@ _COLUMNS = (
 )  # fmt: skip
 _MINE = and_(positions.c.reader == bindparam("b_reader"), positions.c.shard == bindparam("b_shard"))
 _LOCK = select(*_COLUMNS).where(_MINE).with_for_update()
+_LOCK_ALL = (
+    select(positions.c.shard, *_COLUMNS)
+    .where(positions.c.reader == bindparam("b_reader"), positions.c.shard.in_(bindparam("b_shards", expanding=True)))
+    .order_by(positions.c.shard)
+    .with_for_update()
+)
 _CLAIM = update(positions).where(_MINE).values(epoch=positions.c.epoch + 1).returning(*_COLUMNS)
 _DISTURB = update(positions).where(_MINE).values(generation=positions.c.generation + 1)
 _ADVANCE = (
@@ -65,10 +71,22 @@ def lock(connection: Connection, reader: str, shard: str) -> Position | None:
     return None if row is None else Position(*row)
 
 
-def advance(connection: Connection, reader: str, shard: str, to: Position) -> None:
-    """Under the lock: the next record, and the hash, time and offset that go with it."""
-    values = {"b_next": to.next, "b_last_hash": to.last_hash, "b_last_time": to.last_time, "b_offset": to.offset}
-    connection.execute(_ADVANCE, {"b_reader": reader, "b_shard": shard, **values})
+def lock_all(connection: Connection, reader: str, shards: Iterable[str]) -> dict[str, Position]:
+    """As `lock`, of all that exist, one after the other in the order of their names."""
+    rows = connection.execute(_LOCK_ALL, {"b_reader": reader, "b_shards": list(shards)})
+    return {row[0]: Position(*row[1:]) for row in rows}
+
+
+def advance(connection: Connection, reader: str, ends: Mapping[str, Position]) -> None:
+    """Under the locks: each shard's next record, and the hash, time and offset that go with it."""
+    rows = [
+        {
+            "b_reader": reader, "b_shard": shard,
+            "b_next": to.next, "b_last_hash": to.last_hash, "b_last_time": to.last_time, "b_offset": to.offset,
+        }
+        for shard, to in ends.items()
+    ]  # fmt: skip
+    connection.execute(_ADVANCE, rows)
 
 
 def disturb(connection: Connection, reader: str, shard: str) -> None:

@@ -81,11 +81,11 @@ class _Remembering:
         """Advance all shards, with what each of them parks, in one transaction. Raises Moved, Fenced."""
         try:
             with self._engine.begin() as connection:
-                for shard, end in ends.items():
-                    self._places.hold(connection, shard)
-                    crashpoint("project.begun")
+                self._places.hold(connection, ends)
+                crashpoint("project.begun")
+                for shard in ends:
                     park(connection, self.name, shard, entries[shard])
-                    positions.advance(connection, self.name, shard, end)
+                positions.advance(connection, self.name, ends)
             crashpoint("project.committed")
         except BaseException:
             self._places.doubt(ends)

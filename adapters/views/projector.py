@@ -187,12 +187,12 @@ class Projector:
         to_write = {shard: step for shard, step in steps.items() if step.events}
         if to_write:
             with self._doubting(steps), self._engine.begin() as connection:
-                for shard, step in to_write.items():
-                    self._places.hold(connection, shard)
-                    crashpoint("project.begun")
+                self._places.hold(connection, to_write)
+                crashpoint("project.begun")
+                for shard in to_write:
                     self._sessions[shard].flush(connection)
-                    crashpoint("project.half")
-                    self._advance(connection, shard, step)
+                crashpoint("project.half")
+                self._advance(connection, to_write)
             crashpoint("project.committed")
         return {shard: self._arrive(shard, step) for shard, step in list(steps.items())}
 
@@ -203,12 +203,12 @@ class Projector:
         stretch = follow(shard, place.position, step.records, step.until)
         again = _Step(stretch.end, step.until, len(stretch.facts), stretch.gap)
         with self._doubting([shard]), self._engine.begin() as connection:
-            self._places.hold(connection, shard)
+            self._places.hold(connection, [shard])
             session.connect(lambda: connection)
             for fact in stretch.facts:
                 waiting = place.held | {entry.stream for entry in again.entries}
                 again.entries += self._apply_alone(connection, session, fact, waiting)
-            self._advance(connection, shard, again)
+            self._advance(connection, {shard: again})
         return self._arrive(shard, again)
 
     def _apply_alone(self, connection: Connection, session: SqlSession, fact: Fact, held: set[str]) -> list[Parked]:
@@ -225,9 +225,10 @@ class Projector:
             log.exception("%s parks %s at %s %d", self.name, fact.record.subject, fact.record.shard, fact.sequence)
             return [Parked.failed(fact, error)]
 
-    def _advance(self, connection: Connection, shard: str, step: _Step) -> None:
-        park(connection, self.name, shard, step.entries)
-        positions.advance(connection, self.name, shard, step.end)
+    def _advance(self, connection: Connection, steps: Mapping[str, _Step]) -> None:
+        for shard, step in steps.items():
+            park(connection, self.name, shard, step.entries)
+        positions.advance(connection, self.name, {shard: step.end for shard, step in steps.items()})
 
     def _arrive(self, shard: str, step: _Step) -> Applied:
         self._steps.pop(shard, None)
