@@ -18,6 +18,7 @@ from adapters.audit import AuditLog, Sequencer, check_log
 from adapters.audit.reader import Clock, SequencerReader
 from adapters.audit.signing import sign_head
 from adapters.faust.group import Group
+from adapters.garbage import collect_rarely
 from adapters.kafka.topics import create_topics, topics_of
 from adapters.keys import Signer, ed25519_signer, verify
 from adapters.sql import engine_for
@@ -43,6 +44,7 @@ Verify = Callable[[str, bytes, str], bool]
 
 def measures() -> Iterator[Measure]:
     """Records of half a kilobyte in four shards, batches of a thousand, a seal each."""
+    collect_rarely()
     signer = ed25519_signer(bytes(range(32)))
     with TemporaryDirectory() as folder, postgres() as create:
         records = list(signed_records(LEAVES, signer))
