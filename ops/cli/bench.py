@@ -37,12 +37,17 @@ def bench(
     if not as_json:
         verdict = {True: "met", False: "missed", None: "inconclusive"}
         rows = [
-            (m.measure, f"{m.ours:,.4g} {m.unit}", f"{m.baseline:,.4g}", f"{m.ratio:.3g}", f"{m.goal} {verdict[m.met]}")
+            (m.measure, f"{_plain(m.ours)} {m.unit}", _plain(m.baseline), f"{m.ratio:.3g}", f"{m.goal} {verdict[m.met]}")
             for m in found
         ]
         table("Benchmarks: the medians of ours and of the baseline", ("", "ours", "baseline", "ratio", "goal"), rows)
     if any(measure.met is False for measure in found):
         raise typer.Exit(Exit.FOUND_WRONG)
+
+
+def _plain(value: float) -> str:
+    """Four figures, or all of a whole number's."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def register(app: typer.Typer) -> None:
