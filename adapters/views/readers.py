@@ -1,4 +1,4 @@
-"""The readers that a group runs: SQL in a thread of its own, so that polling and heartbeats go on meanwhile."""
+"""The readers that a group runs: SQL in threads beside the loop, so that polling and heartbeats go on meanwhile."""
 
 import asyncio
 import os
@@ -18,7 +18,6 @@ from contracts import shard_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
 
 THREADS = min(os.cpu_count() or 1, 4)
 """Of all readers of a process. Each with a thread of its own, thirty waited for the interpreter at a time, and at ten events a

@@ -1,15 +1,27 @@
 """No partition is left to nobody because the broker that was just started did not know its topic yet."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
+from adapters.faust.group import Group
 from adapters.kafka.assigning import assignor_of, partitions_now
+from adapters.kafka.locate import Looking
 from adapters.kafka.topics import Topic, create_topics
+from adapters.keys import ed25519_signer
+from adapters.sql import engine_for
+from adapters.sql.schema import upgrade
+from adapters.sql.store import Store
+from adapters.views import Applied
+from ops.worker.deciding import Decider
+from ops.worker.loop import Worker
 
 
 class Told(ClusterMetadata):
@@ -59,3 +71,82 @@ def test_a_consumer_is_told_of_the_topics_that_exist(kafka: str) -> None:
             await consumer.stop()
 
     assert asyncio.run(run()) == {"assigned": 3}
+
+
+# In groups whose leader's broker has just started
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it assigns, a leader is told of no topic: what a broker that has just started does for a moment."""
+    assign = GroupCoordinator._perform_assignment
+
+    async def denying(self: Any, response: Any) -> Any:
+        with pytest.MonkeyPatch.context() as moment:
+            moment.setattr(ClusterMetadata, "partitions_for_topic", lambda _self, _topic: None)
+            return await assign(self, response)
+
+    monkeypatch.setattr(GroupCoordinator, "_perform_assignment", denying)
+
+
+class Claims:
+    """A reader that notes what it is given."""
+
+    def __init__(self, topic: str) -> None:
+        self.name, self.topics = f"claims-{uuid4().hex}", [topic]
+        self.given: set[str] = set()
+
+    async def claim(self, shards: Collection[str]) -> None:
+        self.given |= set(shards)
+
+    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
+        del look, topic, partition, thorough
+        return 0
+
+    async def apply(self, chunks: Mapping[str, Sequence[Any]]) -> Mapping[str, Applied]:
+        del chunks
+        return {}
+
+
+async def _until(true: Callable[[], bool], running: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(20):
+        while not true() and not running.done():  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("denied")
+def test_a_group_whose_leader_is_told_nothing_reads_all_the_same(kafka: str) -> None:
+    async def run() -> set[str]:
+        client, topic = {"bootstrap_servers": kafka}, f"denied-{uuid4().hex}"
+        await create_topics([Topic(topic, 2)], client)
+        reader, stop = Claims(topic), asyncio.Event()
+        running = asyncio.create_task(Group(reader, client, network="test", instance="denied-1").run(stop))
+        try:
+            await _until(lambda: len(reader.given) == 2, running)
+        finally:
+            stop.set()
+            await running
+        return {shard.rpartition("/")[2] for shard in reader.given}
+
+    assert asyncio.run(run()) == {"0", "1"}
+
+
+@pytest.mark.usefixtures("denied")
+def test_a_worker_whose_group_s_leader_is_told_nothing_has_its_partitions(kafka: str, sqlite_url: str) -> None:
+    async def run() -> set[int]:
+        client, context = {"bootstrap_servers": kafka}, f"denied{uuid4().hex[:8]}"
+        await create_topics([Topic(f"{context}.commands", 2)], client)
+        engine = engine_for(sqlite_url)
+        upgrade(engine, "store")
+        store = Store(engine)
+        worker = Worker(store, Decider(store, ed25519_signer(bytes(32)), "test", 2), [context], client, instance="denied-1")
+        running = asyncio.create_task(worker.run())
+        try:
+            await _until(lambda: len(worker._places) == 2, running)
+        finally:
+            worker.stop()
+            await running
+            engine.dispose()
+        return {place.partition for place in worker._places}
+
+    assert asyncio.run(run()) == {0, 1}
