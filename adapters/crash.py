@@ -14,7 +14,7 @@ PLACES = (
     "relay.read", "relay.half_sent", "relay.sent", "relay.marked",
     "project.begun", "project.half", "project.committed",
     "audit.begun", "audit.half", "audit.committed", "audit.noted", "audit.signed",
-    "todo.asked", "todo.sent",
+    "process.sent", "todo.asked", "todo.sent",
 )  # fmt: skip
 """Every place, in the order in which a command meets them."""
 

@@ -149,10 +149,10 @@ def seconds_since(time: str) -> float:
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
 
 
-def traceparent_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
+def traceparent_of(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
     """The W3C trace context that came with a record, if there is one."""
     for name, value in headers:
-        if name == "traceparent":
+        if name == "traceparent" and value:
             return value.decode("ascii", "replace")
     return None
 

@@ -23,9 +23,20 @@ from ops.genesis import Genesis, read_genesis
 from ops.settings import InvalidSettings, Settings
 from streams import Collector, Outside, Projection, Stream, all_streams
 
+DEFAULT_SET = "default"
+"""Of readers: all that no other set names."""
+
 
 class NoSuchProjection(LookupError):
     """No context wires a projection of that name."""
+
+
+class NoSuchReader(LookupError):
+    """The name is that of no projection, process, collector or to-do list."""
+
+
+class NoSuchSet(LookupError):
+    """The settings name no set of readers so."""
 
 
 @dataclass
@@ -100,6 +111,24 @@ class Deployment:
     def streams(self) -> list[Stream]:
         """All that every context wires."""
         return list(all_streams(self))
+
+    def streams_of(self, name: str) -> list[Stream]:
+        """What a set of readers runs. Raises NoSuchSet, NoSuchReader."""
+        sets, wired = self.settings.sets, {stream.name: stream for stream in self.streams}
+        named = {stream: of for of, streams in sets.items() for stream in streams}
+        if unknown := named.keys() - wired.keys():
+            first = min(unknown)
+            known = ", ".join(sorted(wired))
+            raise NoSuchReader(f"SPACEOS_SETS has {first} in {named[first]}, which no context wires; there are: {known}")
+        if name != DEFAULT_SET and name not in sets:
+            there = ", ".join([DEFAULT_SET, *sets])
+            where = f"; it is read by {named.get(name, DEFAULT_SET)}" if name in wired else ""
+            raise NoSuchSet(f"no set of readers {name}, there are: {there}{where}; SPACEOS_SETS names others")
+        return [stream for at, stream in sorted(wired.items()) if named.get(at, DEFAULT_SET) == name]
+
+    def set_of(self, stream: str) -> str:
+        """The set that runs it."""
+        return next((name for name, streams in self.settings.sets.items() if stream in streams), DEFAULT_SET)
 
     def projection(self, name: str) -> Projection:
         """The projection of that name. Raises NoSuchProjection."""

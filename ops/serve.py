@@ -6,9 +6,10 @@ import hashlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import Engine
@@ -21,12 +22,15 @@ from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
 from adapters.telemetry import RelayTelemetry, WorkerTelemetry
 from adapters.views import Projector
-from adapters.views.processes import Arrived, CollectorReader, ProcessReader
-from adapters.views.readers import ProjectionReader
+from adapters.views.catching import work_beside
+from adapters.views.collecting import Arrived, CollectorReader
+from adapters.views.processes import ProcessReader
+from adapters.views.projector import Redriven
+from adapters.views.sets import ReaderSet
 from adapters.views.todo import Leases, Pulse, TodoRunner
 from adapters.views.wishes import Send, Wish
 from contracts import Command
-from ops.compose import Deployment, open_engine
+from ops.compose import DEFAULT_SET, Deployment, NoSuchReader, open_engine
 from ops.heartbeat import Heartbeat
 from ops.supervisor import Part
 from ops.worker.deciding import Decider
@@ -38,9 +42,15 @@ if TYPE_CHECKING:
 
 
 def parts_of(deployment: Deployment, workers: int) -> list[Part]:
-    """The processes of `spaceos up`. Each serves its metrics on a port of its own, the first on the one that is set."""
+    """The processes of `spaceos up`. Each serves its metrics on a port of its own, the first on the one that is set.
+
+    Raises NoSuchReader.
+    """
+    deployment.streams_of(DEFAULT_SET)
     found: list[tuple[str, tuple[str, ...]]] = [(f"worker-{n + 1}", ("worker", "--slot", str(n + 1))) for n in range(workers)]
-    found += [("relay", ("relay",)), ("projectors", ("projector", "--slot", "1")), ("auditor", ("auditor", "--slot", "1"))]
+    found += [("relay", ("relay",)), ("projectors", ("projector", "--slot", "1"))]
+    found += [(f"projector-{name}", ("projector", name, "--slot", "1")) for name in deployment.settings.sets]
+    found += [("auditor", ("auditor", "--slot", "1"))]
     port = deployment.settings.metrics_port
     ports = [{} if port is None else {"SPACEOS_METRICS_PORT": str(port + n)} for n in range(len(found))]
     settings = {"SPACEOS_OUTSIDE": deployment.settings.outside, "SPACEOS_CLOCK": deployment.settings.clock}
@@ -92,37 +102,37 @@ async def run_relay(deployment: Deployment) -> None:
         outbox.engine.dispose()
 
 
-async def run_readers(deployment: Deployment, names: Collection[str] = (), slot: str | None = None) -> None:
-    """Run projections, processes, collectors (a Faust app each) and to-do lists; all, or those named.
+async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str | None = None) -> None:
+    """Run a set: projections and processes with one consumer, each collector with its own, and to-do lists.
 
-    Raises GroupFailed, NoSuchStream, SlotTaken.
+    Raises GroupFailed, NoSuchSet, NoSuchReader, SlotTaken.
     """
-    # Faust takes longer to import than all the rest, and worker and relay, which never need it, start again in a hurry.
+    # Faust takes longer to import than all the rest, and the worker, which never needs it, starts again in a hurry.
     from adapters.faust import Group, Lookout
 
     heartbeat, stop = Heartbeat(), asyncio.Event()
-    wired = {stream.name: stream for stream in deployment.streams}
-    if unknown := set(names) - wired.keys():
-        raise NoSuchStream(f"no context wires {min(unknown)}; there are: {', '.join(sorted(wired))}")
-    instance = hold_slot(deployment.settings.home, "projector", slot)
+    wanted = deployment.streams_of(name)
+    instance = hold_slot(deployment.settings.home, "projector" if name == DEFAULT_SET else f"projector-{name}", slot)
     engine = open_engine(deployment.settings.views, "views")
     client = deployment.settings.kafka_client_options()
     sender = CommandSender(client, deployment.settings.partitions)
     await sender.start()
     stop_on_signals(stop.set)
-    wanted = [wired[name] for name in sorted(names or wired)]
-    readers = [_reader(deployment, stream, engine, sender) for stream in wanted if not isinstance(stream, TodoList)]
     send = _signing(deployment, sender)
     pulse, held, lookout = Pulse(engine), Leases(engine), Lookout(client)
     lists = [TodoRunner(engine, stream, send, pulse=pulse, held=held) for stream in wanted if isinstance(stream, TodoList)]
-    groups = [
-        Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout)
-        for reader in readers
-    ]
+
+    def group(reader: "Reader") -> Group:
+        return Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout)
+
+    works = [group(CollectorReader(engine, x, send, _raw)).run(stop) for x in wanted if isinstance(x, Collector)]
+    works += [working.run(stop, heartbeat.beat) for working in lists]
+    works += [_tell_outcomes(deployment, lists, stop)] if lists else []
+    if members := [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]:
+        readers = ReaderSet(engine, f"readers.{name}", members)
+        works += [group(readers).run(stop), _until(stop, work_beside(readers, client, heartbeat.beat))]
     collect_rarely()
-    tasks = [asyncio.create_task(group.run(stop)) for group in groups]
-    tasks += [asyncio.create_task(working.run(stop, heartbeat.beat)) for working in lists]
-    tasks += [asyncio.create_task(_tell_outcomes(deployment, lists, stop))] if lists else []
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         # The first that fails ends the process, and with it all: whoever supervises it starts it again.
         await asyncio.gather(*tasks)
@@ -133,8 +143,47 @@ async def run_readers(deployment: Deployment, names: Collection[str] = (), slot:
         engine.dispose()
 
 
-class NoSuchStream(LookupError):
-    """The name is that of no projection, process, collector or to-do list."""
+async def redrive(deployment: Deployment, reader: str, stream: str) -> Redriven:
+    """Apply, send or collect what is parked of a stream, in order, with the code of today. Raises NoSuchReader."""
+    wired = {found.name: found for found in deployment.streams if not isinstance(found, TodoList)}
+    if reader not in wired:
+        raise NoSuchReader(f"no context wires {reader}; there are: {', '.join(sorted(wired))}")
+    engine, kind = open_engine(deployment.settings.views, "views"), wired[reader]
+    if isinstance(kind, Projection):
+        projector = Projector(engine, kind)
+        return await _until_done(lambda: asyncio.to_thread(projector.redrive, stream))
+    sender = CommandSender(deployment.settings.kafka_client_options(), deployment.settings.partitions)
+    await sender.start()
+    try:
+        send = _signing(deployment, sender)
+        sending = ProcessReader(engine, kind, send) if isinstance(kind, Process) else CollectorReader(engine, kind, send, _raw)
+        return await _until_done(lambda: sending.redrive(stream))
+    finally:
+        await sender.stop()
+
+
+async def _until_done(some: Callable[[], Awaitable[Redriven]]) -> Redriven:
+    applied = 0
+    while True:
+        found = await some()
+        applied += found.applied
+        if found.failure is not None or not found.more:
+            return replace(found, applied=applied)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Work until it is set."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait())]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _member(engine: Engine, stream: Projection | Process, send: Send) -> Projector | ProcessReader:
+    return Projector(engine, stream) if isinstance(stream, Projection) else ProcessReader(engine, stream, send)
 
 
 async def _tell_outcomes(deployment: Deployment, lists: Sequence[TodoRunner], stop: asyncio.Event) -> None:
@@ -144,17 +193,6 @@ async def _tell_outcomes(deployment: Deployment, lists: Sequence[TodoRunner], st
         while not stop.is_set():
             if answers := await outcomes.answers():
                 await asyncio.gather(*(working.hear(answers) for working in lists))
-
-
-def _reader(
-    deployment: Deployment, stream: Projection | Process | Collector, engine: Engine, sender: CommandSender
-) -> "Reader":
-    if isinstance(stream, Projection):
-        return ProjectionReader(Projector(engine, stream))
-    send = _signing(deployment, sender)
-    if isinstance(stream, Process):
-        return ProcessReader(engine, stream, send)
-    return CollectorReader(engine, stream, send, _raw)
 
 
 def _signing(deployment: Deployment, sender: CommandSender) -> Send:

@@ -5,11 +5,12 @@ The environment is read here and nowhere else, so a setting that is wrong is fou
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:
     import ssl
@@ -42,6 +43,27 @@ def _database(url: str) -> str:
     raise ValueError("must be postgresql://user:password@host:port/name or sqlite:///file")
 
 
+def _sets(given: Any) -> Any:
+    """`name=reader,reader name=reader` as a mapping."""
+    if not isinstance(given, str):
+        return given
+    found: dict[str, tuple[str, ...]] = {}
+    for word in given.split():
+        name, _, readers = word.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or name == "default" or name in found or not readers.strip(","):
+            raise ValueError("must be name=reader,reader with a space before the next; the rest is read by the set `default`")
+        found[name] = tuple(filter(None, readers.split(",")))
+    return found
+
+
+def _disjoint(sets: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    readers = [reader for readers in sets.values() for reader in readers]
+    if twice := sorted({reader for reader in readers if readers.count(reader) > 1}):
+        raise ValueError(f"must name each reader once; {twice[0]} is named twice")
+    return sets
+
+
+Sets = Annotated[Mapping[str, tuple[str, ...]], NoDecode, BeforeValidator(_sets), AfterValidator(_disjoint)]
 Folder = Annotated[Path, AfterValidator(_absolute)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -95,6 +117,9 @@ class Settings(BaseSettings):
 
     outside: Literal["paper"] | None = None
     """The bank and the chain: `paper`, twins without money in files of the home; without it money's lists reach neither."""
+
+    sets: Sets = Field(default_factory=dict)
+    """Readers with processes of their own: `slow=decision_log money=ledger,treasury`. All others are read by `default`."""
 
     clock: Folder | None = None
     """A file of whole seconds by which a demonstration's clock differs from the machine's; only in a network named `dev`."""

@@ -144,11 +144,10 @@ class Sequencer:
 
     def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> Stretch:
         found = follow(shard, begin, records, read=_unread)
-        by_offset = {record.offset: record for record in records}
         leaves: list[Leaf] = []
         for fact in found.facts:
             source, network, event, kind, stream, actor, time = _NAMED(fact.record.document)
-            entry = self._entry(source, network, fact.record.value, by_offset[fact.offset].headers)
+            entry = self._entry(source, network, fact.record.value, fact.delivered.headers)
             leaves.append(Leaf(shard, fact.sequence, event, kind, stream, actor, time, entry))
         return Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
 

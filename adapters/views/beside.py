@@ -107,7 +107,7 @@ class Beside:
                 connection.execute(insert(positions_table), _unclaimed(name, shard, position))
             positions.disturb(connection, name, shard)
         if ours:
-            positions.advance(connection, name, ours)
+            positions.put(connection, name, ours)
         if self._ending != OLD:
             _forget(connection, self.reader)
 

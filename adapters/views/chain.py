@@ -24,6 +24,12 @@ class Delivered(Protocol):
     @property
     def value(self) -> bytes | None: ...
 
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+    @property
+    def timestamp(self) -> int | None: ...
+
 
 @dataclass(slots=True)
 class Fact:
@@ -31,9 +37,15 @@ class Fact:
 
     record: Record
     sequence: int
-    offset: int
+    delivered: Delivered
     event: Event | None
     fault: Exception | None = None
+
+    def read(self) -> Event:
+        """The event. Raises what reading it raised."""
+        if self.event is None:
+            raise self.fault or AssertionError("an event, or why there is none")
+        return self.event
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +89,29 @@ def follow(
             raise ChainBroken(_not_continued(shard, delivered.offset, document, last_hash))
         record = Record(value, document)
         try:
-            facts.append(Fact(record, sequence, delivered.offset, read(document)))
+            facts.append(Fact(record, sequence, delivered, read(document)))
         except Exception as error:
             # Whatever an unreadable event raises parks its stream.
-            facts.append(Fact(record, sequence, delivered.offset, None, error))
+            facts.append(Fact(record, sequence, delivered, None, error))
         last_hash = sha256(value).hexdigest()
         time, expected, offset = document["time"], sequence + 1, delivered.offset + 1
     end = replace(position, next=expected, last_hash=last_hash, last_time=time, offset=offset)
     return Stretch(facts, end, gap)
+
+
+class FollowOnce:
+    """Some records of a shard, parsed and verified once for all readers that stand at one place."""
+
+    def __init__(self, shard: str, records: Sequence[Delivered]) -> None:
+        self._shard, self._records = shard, records
+        self._found: dict[tuple[int, str], Stretch] = {}
+
+    def __call__(self, position: Position) -> Stretch:
+        """What continues the position, see `follow`; of its end the place counts, not the claim."""
+        place = (position.next, position.last_hash)
+        if place not in self._found:
+            self._found[place] = follow(self._shard, position, self._records)
+        return self._found[place]
 
 
 def _hash(value: bytes | None) -> str:

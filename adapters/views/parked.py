@@ -1,13 +1,15 @@
 """Streams that wait for better code: the event that failed, and all that came after it, in order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, true, update
+import orjson
+from sqlalchemy import Connection, Row, and_, delete, func, select, true, update
 
-from adapters.views.chain import Fact
+from adapters.views.chain import Delivered, Fact
+from adapters.views.positions import insert_or_keep
 from adapters.views.tables import parked
 from contracts import rfc3339
 
@@ -24,14 +26,23 @@ class Parked:
     value: bytes
     reason: str
     attempts: int
+    headers: bytes
+    timestamp_ms: int
+
+    @staticmethod
+    def of(stream: str, sequence: int, delivered: Delivered, reason: str, attempts: int) -> "Parked":
+        headers = orjson.dumps([(name, (value or b"").decode("latin-1")) for name, value in delivered.headers])
+        return Parked(
+            stream, sequence, delivered.offset, delivered.value or b"", reason, attempts, headers, delivered.timestamp or 0
+        )  # fmt: skip
 
     @staticmethod
     def failed(fact: Fact, error: BaseException) -> "Parked":
-        return Parked(fact.record.subject, fact.sequence, fact.offset, fact.record.value, reason_of(error), 1)
+        return Parked.of(fact.record.subject, fact.sequence, fact.delivered, reason_of(error), 1)
 
     @staticmethod
     def behind(fact: Fact) -> "Parked":
-        return Parked(fact.record.subject, fact.sequence, fact.offset, fact.record.value, BEHIND, 0)
+        return Parked.of(fact.record.subject, fact.sequence, fact.delivered, BEHIND, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +65,32 @@ def reason_of(error: BaseException) -> str:
 
 
 def park(connection: Connection, reader: str, shard: str, entries: Iterable[Parked]) -> None:
+    """Keep them; one that waits already stays as it is."""
     now = rfc3339(datetime.now(UTC))
     rows = [
         {
             "reader": reader, "shard": shard, "sequence": entry.sequence, "stream": entry.stream, "offset": entry.offset,
             "value": entry.value, "reason": entry.reason, "attempts": entry.attempts, "since": now,
+            "headers": entry.headers, "timestamp_ms": entry.timestamp_ms,
         }
         for entry in entries
     ]  # fmt: skip
     if rows:
-        connection.execute(insert(parked), rows)
+        connection.execute(insert_or_keep(connection, parked), rows)
 
 
-def held_streams(connection: Connection, reader: str, shard: str) -> set[str]:
-    """The streams whose next events have to wait."""
-    mine = select(parked.c.stream).where(parked.c.reader == reader, parked.c.shard == shard).distinct()
-    return set(connection.scalars(mine))
+def held_streams(connection: Connection, readers: Collection[str]) -> dict[str, dict[str, set[str]]]:
+    """By reader and shard, the streams whose next events have to wait."""
+    columns = (parked.c.reader, parked.c.shard, parked.c.stream)
+    found: dict[str, dict[str, set[str]]] = {}
+    for reader, shard, stream in connection.execute(select(*columns).where(parked.c.reader.in_(readers)).distinct()):
+        found.setdefault(reader, {}).setdefault(shard, set()).add(stream)
+    return found
+
+
+def headers_of(row: Row[Any]) -> list[tuple[str, bytes]]:
+    """What came with a parked record beside its value; none where it was parked before they were kept."""
+    return [(name, value.encode("latin-1")) for name, value in orjson.loads(row.headers or b"[]")]
 
 
 def parked_streams(connection: Connection, reader: str | None = None) -> list[ParkedStream]:
@@ -91,8 +112,15 @@ def parked_streams(connection: Connection, reader: str | None = None) -> list[Pa
     return [ParkedStream(*row) for row in rows]
 
 
+def waiting_shard(connection: Connection, reader: str, stream: str) -> str | None:
+    """Where the stream is, if anything of it waits."""
+    mine = select(parked.c.shard).where(parked.c.reader == reader, parked.c.stream == stream).limit(1)
+    found: str | None = connection.scalar(mine)
+    return found
+
+
 def waiting_events(connection: Connection, reader: str, stream: str, limit: int) -> Sequence[Row[Any]]:
-    """The parked events of a stream in order: shard, sequence, offset, value, reason, attempts, since."""
+    """The parked events of a stream in order, as the table has them."""
     return connection.execute(
         select(parked)
         .where(parked.c.reader == reader, parked.c.stream == stream)

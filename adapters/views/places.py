@@ -1,18 +1,14 @@
 """What a reader believes of its shards between transactions: position, epoch, parked streams. Checked in every one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from adapters.sql import reading
 from adapters.views import positions
 from adapters.views.parked import held_streams
-from adapters.views.positions import Fenced, Position
-
-
-class Moved(Exception):
-    """The row is not as believed, but the shard is still ours: somebody redrove, or swapped the view. Read it again."""
+from adapters.views.positions import Fenced, Move, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +46,22 @@ class Places:
     def claim(self, shards: Collection[str]) -> Mapping[str, Position]:
         """Own exactly these shards from now on. Whoever had them is fenced."""
         with self.engine.begin() as connection:
-            found = positions.claim(connection, self.reader, shards)
-            held = {shard: held_streams(connection, self.reader, shard) for shard in shards}
-        self._places = {shard: Place(position, held[shard]) for shard, position in found.items()}
+            found = positions.claim(connection, {shard: [self.reader] for shard in shards}).get(self.reader, {})
+            held = held_streams(connection, [self.reader]).get(self.reader, {})
+        self.take(found, held)
         return found
+
+    def take(self, found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None:
+        """Exactly these were claimed for us; of `held` only what is among them counts."""
+        self._places = {shard: Place(position, set(held.get(shard, ()))) for shard, position in found.items()}
+
+    def add(self, shard: str, position: Position, held: Collection[str]) -> None:
+        """This one was claimed for us besides."""
+        self._places[shard] = Place(position, set(held))
+
+    def leave(self, shard: str) -> None:
+        """Somebody else's from now on."""
+        self._places.pop(shard, None)
 
     def doubt(self, shards: Collection[str]) -> None:
         for shard in shards:
@@ -61,37 +69,39 @@ class Places:
                 self._places[shard].doubtful = True
 
     def believe(self, shards: Collection[str]) -> set[str]:
-        """Read again what is doubtful. Those shards, of which nothing in memory is valid. Raises Fenced."""
+        """Read again what is doubtful. Those shards, of which nothing in memory is valid.
+
+        Raises Fenced, which names those that are another's now; the others are as they should be.
+        """
         doubtful = {shard for shard in shards if self._places[shard].doubtful}
-        if doubtful:
-            with reading(self.engine) as connection:
-                found = positions.positions_of(connection, self.reader)
-                held = {shard: held_streams(connection, self.reader, shard) for shard in doubtful}
-            for shard in doubtful:
-                self._same_epoch(shard, found.get(shard))
-                self._places[shard] = Place(found[shard], held[shard])
+        if not doubtful:
+            return doubtful
+        with reading(self.engine) as connection:
+            found = positions.positions_of(connection, self.reader)
+            held = held_streams(connection, [self.reader]).get(self.reader, {})
+        lost = {shard for shard in doubtful if shard not in found or found[shard].epoch != self._places[shard].position.epoch}
+        for shard in doubtful - lost:
+            self._places[shard] = Place(found[shard], held.get(shard, set()))
+        if lost:
+            raise self._fenced(found, lost)
         return doubtful
 
-    def hold(self, connection: Connection, shards: Collection[str]) -> None:
-        """Lock the shards' rows for this transaction and compare them with what is believed. Raises Fenced, Moved."""
-        for shard in shards:
-            if shard not in self._places:
-                raise Fenced(f"{self.reader} {shard} is not among the shards that were claimed last")
-        rows = positions.lock_all(connection, self.reader, shards)
-        for shard in shards:
-            self._same_epoch(shard, rows.get(shard))
-            row, mine = rows[shard], self._places[shard].position
-            if (row.next, row.last_hash, row.generation) != (mine.next, mine.last_hash, mine.generation):
-                raise Moved(f"{self.reader} {shard}: {row.next} instead of {mine.next}")
+    def moves(self, ends: Mapping[str, Position]) -> list[Move]:
+        """The ways from what is believed to these ends. Raises Fenced."""
+        if foreign := ends.keys() - self._places.keys():
+            names = ", ".join(sorted(foreign))
+            raise Fenced(f"{self.reader} {names} is not among the shards that were claimed last", foreign)
+        return [Move(self.reader, shard, self._places[shard].position, end) for shard, end in ends.items()]
 
-    def arrive(self, shard: str, position: Position, held: Collection[str] = ()) -> None:
-        """The transaction that advanced to this position is committed."""
+    def arrive(self, shard: str, end: Position, held: Iterable[str] = ()) -> Position:
+        """The transaction that advanced to this end is committed. The position, under the claim that is ours."""
         place = self._places[shard]
-        place.position = position
+        place.position = place.position.moved_to(end)
         place.held.update(held)
+        return place.position
 
-    def _same_epoch(self, shard: str, row: Position | None) -> None:
-        mine = self._places[shard].position.epoch
-        if row is None or row.epoch != mine:
-            now = "gone" if row is None else f"at epoch {row.epoch}"
-            raise Fenced(f"{self.reader} {shard} is {now}, {mine} was ours: another reader has claimed it")
+    def _fenced(self, found: Mapping[str, Position], lost: Collection[str]) -> Fenced:
+        first = min(lost)
+        now = f"at epoch {found[first].epoch}" if first in found else "gone"
+        mine = self._places[first].position.epoch
+        return Fenced(f"{self.reader} {first} is {now}, {mine} was ours: another reader has claimed it", lost)

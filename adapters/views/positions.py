@@ -1,9 +1,10 @@
 """How far a reader has come, and who may say so: a claim raises the epoch, and only its holder advances."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,7 +14,15 @@ from contracts import ZERO_HASH, instant
 
 
 class Fenced(Exception):
-    """Another reader of that name has claimed the shard."""
+    """Another reader of that name has claimed the shards."""
+
+    def __init__(self, text: str, shards: Collection[str] = ()) -> None:
+        super().__init__(text)
+        self.shards = frozenset(shards)
+
+
+class Otherwise(Exception):
+    """A row is not as believed: somebody claimed it, redrove a stream, or swapped the view. Nothing may be committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,19 @@ class Position:
     offset: int = 0
     epoch: int = 0
     generation: int = 0
+
+    def moved_to(self, end: "Position") -> "Position":
+        """As far as `end`, under the claim that this one has."""
+        return replace(end, epoch=self.epoch, generation=self.generation)
+
+
+class Move(NamedTuple):
+    """A reader's way through a shard: from what is believed to where its rows have come."""
+
+    reader: str
+    shard: str
+    at: Position
+    to: Position
 
 
 _COLUMNS = (
@@ -40,13 +62,32 @@ _LOCK_ALL = (
     .order_by(positions.c.shard)
     .with_for_update()
 )
-_CLAIM = update(positions).where(_MINE).values(epoch=positions.c.epoch + 1).returning(*_COLUMNS)
 _DISTURB = update(positions).where(_MINE).values(generation=positions.c.generation + 1)
-_ADVANCE = (
-    update(positions)
-    .where(_MINE)
-    .values({name: bindparam(f"b_{name}") for name in ("next", "last_hash", "last_time", "offset")})
+
+# As the drivers take them: a turn of a hundred readers is one statement a shard, and SQLAlchemy would build it anew.
+_PAIRS = {
+    "sqlite": "(select value ->> 0 as shard, value ->> 1 as reader from json_each(?))",
+    "postgresql": "unnest(%s::text[], %s::text[])",
+}
+_BEGIN = (
+    'insert into positions (shard, reader, "next", last_hash, last_time, "offset", epoch, generation)'
+    " select shard, reader, 0, '{zero}', '', 0, 0, 0 from {pairs} as mine{named} where true on conflict do nothing"
 )
+_CLAIM = (
+    "update positions set epoch = epoch + 1 from {pairs} as mine{named}"
+    " where positions.shard = mine.shard and positions.reader = mine.reader returning positions.reader, positions.shard,"
+    ' positions."next", positions.last_hash, positions.last_time, positions."offset", positions.epoch, positions.generation'
+)
+_HOLDERS = {
+    "sqlite": "(select value ->> 0 as reader, value ->> 1 as epoch, value ->> 2 as generation from json_each(?)) as mine",
+    "postgresql": "unnest(%s::text[], %s::bigint[], %s::bigint[]) as mine(reader, epoch, generation)",
+}
+_ADVANCE = (
+    'update positions set "next" = {mark}, last_hash = {mark}, last_time = {mark}, "offset" = {mark} from {holders}'
+    ' where positions.shard = {mark} and positions."next" = {mark} and positions.last_hash = {mark}'
+    " and positions.reader = mine.reader and positions.epoch = mine.epoch and positions.generation = mine.generation"
+)
+_MARK = {"sqlite": "?", "postgresql": "%s"}
 
 
 def insert_or_keep(connection: Connection, table: Any) -> Any:
@@ -55,14 +96,46 @@ def insert_or_keep(connection: Connection, table: Any) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def claim(connection: Connection, reader: str, shards: Iterable[str]) -> dict[str, Position]:
-    """Take the shards from whoever reads them under that name. Their positions, with the new epochs."""
-    found = {}
-    for shard in sorted(shards):
-        start = {"reader": reader, "shard": shard, "next": 0, "last_hash": ZERO_HASH, "last_time": "", "offset": 0}
-        connection.execute(insert_or_keep(connection, positions), {**start, "epoch": 0, "generation": 0})
-        found[shard] = Position(*connection.execute(_CLAIM, {"b_reader": reader, "b_shard": shard}).one())
+def claim(connection: Connection, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, Position]]:
+    """Take shards from whoever reads them under these names: `wanted` are the readers of each shard.
+
+    The positions with the new epochs, by reader and shard.
+    """
+    kind = connection.dialect.name
+    # In one order everywhere, so that two processes do not wait for each other.
+    pairs = sorted((shard, reader) for shard, readers in wanted.items() for reader in readers)
+    given: tuple[Any, ...] = (json.dumps(pairs),)
+    if kind == "postgresql":
+        given = ([shard for shard, _ in pairs], [reader for _, reader in pairs])
+    words = {"zero": ZERO_HASH, "pairs": _PAIRS[kind], "named": "(shard, reader)" if kind == "postgresql" else ""}
+    connection.exec_driver_sql(_BEGIN.format(**words), given)
+    found: dict[str, dict[str, Position]] = {}
+    for reader, shard, *rest in connection.exec_driver_sql(_CLAIM.format(**words), given):
+        found.setdefault(reader, {})[shard] = Position(*rest)
     return found
+
+
+def advance(connection: Connection, moves: Iterable[Move]) -> None:
+    """Lock the rows, compare each with what is believed, and move it: one statement for all that go one way in a shard.
+
+    Raises Otherwise. To be called before anything else is written: it is what makes readers of one name take turns.
+    """
+    kind = connection.dialect.name
+    ways: dict[tuple[Any, ...], list[Move]] = {}
+    for move in moves:
+        at, to = move.at, move.to
+        way = (move.shard, at.next, at.last_hash, to.next, to.last_hash, to.last_time, to.offset)
+        ways.setdefault(way, []).append(move)
+    statement = _ADVANCE.format(mark=_MARK[kind], holders=_HOLDERS[kind])
+    for (shard, *at), together in sorted(ways.items(), key=lambda item: item[0]):
+        (before, hash_before), to = at[:2], at[2:]
+        holders = [(move.reader, move.at.epoch, move.at.generation) for move in together]
+        given: tuple[Any, ...] = (
+            tuple(map(list, zip(*holders, strict=True))) if kind == "postgresql" else (json.dumps(holders),)
+        )
+        moved = connection.exec_driver_sql(statement, (*to, *given, shard, before, hash_before)).rowcount
+        if moved != len(together):
+            raise Otherwise(f"{shard} at {before}: {moved} of {len(together)} readers are as believed")
 
 
 def lock(connection: Connection, reader: str, shard: str) -> Position | None:
@@ -77,16 +150,11 @@ def lock_all(connection: Connection, reader: str, shards: Iterable[str]) -> dict
     return {row[0]: Position(*row[1:]) for row in rows}
 
 
-def advance(connection: Connection, reader: str, ends: Mapping[str, Position]) -> None:
-    """Under the locks: each shard's next record, and the hash, time and offset that go with it."""
-    rows = [
-        {
-            "b_reader": reader, "b_shard": shard,
-            "b_next": to.next, "b_last_hash": to.last_hash, "b_last_time": to.last_time, "b_offset": to.offset,
-        }
-        for shard, to in ends.items()
-    ]  # fmt: skip
-    connection.execute(_ADVANCE, rows)
+def put(connection: Connection, reader: str, ends: Mapping[str, Position]) -> None:
+    """Under the locks: each shard's next record, and the hash, time and offset that go with it, whatever was there."""
+    for shard, to in sorted(ends.items()):
+        values = {"next": to.next, "last_hash": to.last_hash, "last_time": to.last_time, "offset": to.offset}
+        connection.execute(update(positions).where(_MINE).values(values), {"b_reader": reader, "b_shard": shard})
 
 
 def disturb(connection: Connection, reader: str, shard: str) -> None:

@@ -1,52 +1,32 @@
-"""Readers that have an effect: an event, or a chunk of raw records, becomes commands. First sent, then remembered.
+"""Readers that have an effect: an event becomes commands. First sent, then remembered.
 
-A reader that dies between the two sends the same commands again, and their ids make them one.
+A reader that dies between the two sends the same commands again, and their ids make them one. They are sent beside the turns:
+what a process has folded in memory may be ahead of what it has sent, and what it has sent ahead of what it remembers.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from hashlib import sha256
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import Engine
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from sqlalchemy import Connection, Engine
 
-from adapters.crash import crashpoint
-from adapters.kafka.locate import Looking, locate, locate_offset
 from adapters.sql import reading
 from adapters.telemetry import traceparent_of
 from adapters.views import positions
-from adapters.views.chain import follow
+from adapters.views.chain import Delivered, Fact, Stretch
 from adapters.views.faults import is_transient
-from adapters.views.parked import Parked, note_failure, park, reason_of, release, waiting_events
-from adapters.views.places import Applied, Moved, Places
-from adapters.views.positions import Position
+from adapters.views.parked import Parked, headers_of, note_failure, park, release, waiting_events
+from adapters.views.places import Applied, Places
+from adapters.views.positions import Fenced, Move, Position
 from adapters.views.projector import Redriven
-from adapters.views.readers import InTurn, sought
-from adapters.views.wishes import Intended, Send, Wish, collected_wish, wish_of
-from contracts import Event, Record, parse_event, read_event, rfc3339, shard_name
+from adapters.views.readers import InTurn
+from adapters.views.session import Snapshot
+from adapters.views.wishes import Intended, Send, Wish, wish_of
+from contracts import Event, Record, parse_event, read_event
 
 log = logging.getLogger(__name__)
-
-
-class Arrived(Protocol):
-    """A record as aiokafka delivers it."""
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def key(self) -> bytes | None: ...
-
-    @property
-    def value(self) -> bytes | None: ...
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-    @property
-    def timestamp(self) -> int: ...
 
 
 class Reacting(Protocol):
@@ -62,225 +42,223 @@ class Reacting(Protocol):
     def react(self) -> Callable[[Event, Record], Iterable[Intended]]: ...
 
 
-class _Remembering:
-    """What both kinds share: shards that are claimed, and a position that is stored after the commands were sent."""
-
-    def __init__(self, engine: Engine, name: str, send: Send) -> None:
-        self.name = name
-        self._engine, self._send = engine, send
-        self._places = Places(engine, name)
-        self._in_thread = InTurn()
-
-    async def claim(self, shards: Collection[str]) -> None:
-        await self._in_thread(self._places.claim, shards)
-
-    def position(self, shard: str) -> Position:
-        return self._places[shard].position
-
-    def _remember(self, ends: Mapping[str, Position], entries: Mapping[str, Sequence[Parked]]) -> None:
-        """Advance all shards, with what each of them parks, in one transaction. Raises Moved, Fenced."""
-        try:
-            with self._engine.begin() as connection:
-                self._places.hold(connection, ends)
-                crashpoint("project.begun")
-                for shard in ends:
-                    park(connection, self.name, shard, entries[shard])
-                positions.advance(connection, self.name, ends)
-            crashpoint("project.committed")
-        except BaseException:
-            self._places.doubt(ends)
-            raise
-        for shard, end in ends.items():
-            self._places.arrive(shard, end, {entry.stream for entry in entries[shard]})
-
-
 @dataclass(slots=True)
 class _Reaction:
-    """What a turn's records of one shard come to, before anything of it is sent or stored."""
+    """What one stretch of a shard comes to. It is remembered once nothing of it is left to send."""
 
+    facts: Sequence[Fact]
     end: Position
-    events: int
-    gap: int | None
-    wishes: list[Wish] = field(default_factory=list)
+    wishes: list[tuple[Fact, Wish]] = field(default_factory=list)
     entries: list[Parked] = field(default_factory=list)
 
 
-class ProcessReader(_Remembering):
-    """A process in a group: reads events like a projection, and parks streams like one."""
+Unsent = Mapping[str, Sequence[_Reaction]]
+"""By shard, reactions in their order of which some are to be sent."""
+
+
+class ProcessReader:
+    """A process among the readers of a set: reads events like a projection, and parks streams like one."""
 
     def __init__(self, engine: Engine, process: Reacting, send: Send) -> None:
-        super().__init__(engine, process.name, send)
-        self._process = process
+        self.name = process.name
         self.topics: Sequence[str] = [f"{context}.events" for context in process.contexts]
+        self._engine, self._process, self._send = engine, process, send
+        self._places = Places(engine, process.name)
+        self._reactions: dict[str, list[_Reaction]] = {}
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        position = self.position(shard_name(topic, partition))
-        return await locate(look, topic, partition, sought(position), thorough=thorough)
+    def take(self, found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None:
+        """Exactly these shards were claimed for us."""
+        self._places.take(found, held)
+        self._reactions = {}
 
-    async def apply(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, Applied]:
-        """Raises Fenced. What is sent before a position has moved is sent again, and is the same."""
-        while True:
-            found = await self._in_thread(self._react, chunks)
-            if wishes := [wish for reaction in found.values() for wish in reaction.wishes]:
-                await self._send(wishes)
-            moving = {shard: reaction for shard, reaction in found.items() if reaction.events}
-            ends = {shard: reaction.end for shard, reaction in moving.items()}
-            try:
-                if moving:
-                    await self._in_thread(self._remember, ends, {shard: x.entries for shard, x in moving.items()})
-            except Moved as moved:
-                # A stream was redriven meanwhile: it may flow again.
-                log.info("read again: %s", moved)
-                continue
-            return {shard: Applied(x.end, x.events, len(x.entries), x.gap) for shard, x in found.items()}
+    def add(self, shard: str, position: Position, held: Collection[str]) -> None:
+        """This shard was claimed for us besides."""
+        self._places.add(shard, position, held)
+        self._reactions.pop(shard, None)
 
-    def _react(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, _Reaction]:
-        mine = [shard for shard in sorted(chunks) if shard in self._places]
-        self._places.believe(mine)
-        return {shard: self._react_to(shard, chunks[shard]) for shard in mine}
+    def leave(self, shard: str) -> None:
+        """It is somebody else's now."""
+        self._places.leave(shard)
+        self._reactions.pop(shard, None)
 
-    def _react_to(self, shard: str, records: Sequence[Arrived]) -> _Reaction:
-        stretch = follow(shard, self.position(shard), records)
-        traces = {record.offset: traceparent_of(record.headers) for record in records}
-        found = _Reaction(stretch.end, len(stretch.facts), stretch.gap)
+    def position(self, shard: str) -> Position:
+        """As far as the shard is folded; some of it may not be sent yet."""
+        reactions = self._reactions.get(shard)
+        return reactions[-1].end if reactions else self._places[shard].position
+
+    def believe(self, shards: Collection[str]) -> None:
+        """Read again what was doubted, and react again to what was not remembered. Raises Fenced."""
+        doubtful = [shard for shard in shards if self._places[shard].doubtful]
+        try:
+            self._places.believe(doubtful)
+        except Fenced as fenced:
+            self._react_again([shard for shard in doubtful if shard not in fenced.shards])
+            raise
+        self._react_again(doubtful)
+
+    def follow(self, shard: str, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None:
+        """React to what continues the shard's position."""
+        del piece, rows
+        if stretch.facts:
+            self._reactions.setdefault(shard, []).append(self._react(shard, stretch.facts, stretch.end))
+
+    def pending(self) -> list[Move]:
+        """What `write` goes with: as far as all is sent."""
+        ends = {shard: sent[-1].end for shard, reactions in self._reactions.items() if (sent := _sent(reactions))}
+        return self._places.moves(ends)
+
+    def write(self, connection: Connection) -> None:
+        """Parked events, under the rows that the moves have locked."""
+        for shard, reactions in self._reactions.items():
+            park(connection, self.name, shard, [entry for reaction in _sent(reactions) for entry in reaction.entries])
+
+    def arrive(self) -> dict[str, Applied]:
+        """What was pending is committed."""
+        found = {}
+        for shard, reactions in self._reactions.items():
+            if sent := _sent(reactions):
+                entries = [entry for reaction in sent for entry in reaction.entries]
+                position = self._places.arrive(shard, sent[-1].end, {entry.stream for entry in entries})
+                found[shard] = Applied(position, sum(len(reaction.facts) for reaction in sent), len(entries))
+                del reactions[: len(sent)]
+        return found
+
+    def doubt(self) -> None:
+        """A turn failed: what was to be remembered may be, or not. The row tells what happened."""
+        self._places.doubt(list(self._reactions))
+
+    # Sending
+
+    def unsent(self) -> Unsent:
+        """What is to be sent."""
+        found = {shard: [x for x in reactions if x.wishes] for shard, reactions in self._reactions.items()}
+        return {shard: reactions for shard, reactions in found.items() if reactions}
+
+    def unsent_events(self) -> int:
+        """Events that wait for what comes before them to be sent."""
+        waiting = (reactions for reactions in self._reactions.values() if any(reaction.wishes for reaction in reactions))
+        return sum(len(reaction.facts) for reactions in waiting for reaction in reactions)
+
+    async def send(self, unsent: Unsent) -> list[tuple[str, _Reaction, Fact, Exception]]:
+        """Send all of it; what could not be sent for a reason of its own, and not of the broker's. Raises KafkaError."""
+        wishes = [wish for reactions in unsent.values() for reaction in reactions for _, wish in reaction.wishes]
+        try:
+            await self._send(wishes)
+        except Exception as error:
+            if _is_the_worlds(error):
+                raise
+            log.warning("%s: commands could not be sent together, so they are sent one by one: %r", self.name, error)
+            return await self._send_one_by_one(unsent)
+        return []
+
+    async def _send_one_by_one(self, unsent: Unsent) -> list[tuple[str, _Reaction, Fact, Exception]]:
+        failed: list[tuple[str, _Reaction, Fact, Exception]] = []
+        for shard, reactions in unsent.items():
+            for reaction in reactions:
+                for fact, wish in reaction.wishes:
+                    try:
+                        if not any(other.record.subject == fact.record.subject for _, _, other, _ in failed):
+                            await self._send([wish])
+                    except Exception as error:
+                        if _is_the_worlds(error):
+                            raise
+                        log.exception("%s parks %s at %s %d", self.name, fact.record.subject, shard, fact.sequence)
+                        failed.append((shard, reaction, fact, error))
+        return failed
+
+    def sent(self, unsent: Unsent, failed: Sequence[tuple[str, _Reaction, Fact, Exception]]) -> None:
+        """It is with the broker, but for what failed: that parks its stream."""
+        for reactions in unsent.values():
+            for reaction in reactions:
+                reaction.wishes = []
+        for shard, _, fact, error in failed:
+            self._park_from(shard, fact, error)
+
+    def _park_from(self, shard: str, failed: Fact, error: Exception) -> None:
+        """The event, and what was folded of its stream since."""
+        stream = failed.record.subject
+        for reaction in self._reactions.get(shard, ()):
+            waiting = {entry.sequence for entry in reaction.entries}
+            for fact in reaction.facts:
+                if fact.record.subject == stream and fact.sequence >= failed.sequence and fact.sequence not in waiting:
+                    is_cause = fact.sequence == failed.sequence
+                    reaction.entries.append(Parked.failed(fact, error) if is_cause else Parked.behind(fact))
+            reaction.wishes = [(fact, wish) for fact, wish in reaction.wishes if fact.record.subject != stream]
+
+    # Reacting
+
+    def _react(self, shard: str, facts: Sequence[Fact], end: Position) -> _Reaction:
+        found = _Reaction(facts, end)
         waiting = set(self._places[shard].held)
-        for fact in stretch.facts:
+        waiting.update(entry.stream for earlier in self._reactions.get(shard, ()) for entry in earlier.entries)
+        for fact in facts:
             if fact.record.subject in waiting:
                 found.entries.append(Parked.behind(fact))
                 continue
             try:
-                if fact.event is None:
-                    raise fact.fault or AssertionError("an event, or why there is none")
-                found.wishes += self._wishes(fact.event, fact.record, traces.get(fact.offset))
+                found.wishes += [(fact, wish) for wish in self._wishes(fact.read(), fact.record, fact.delivered.headers)]
             except Exception as error:
                 waiting.add(fact.record.subject)
                 found.entries.append(Parked.failed(fact, error))
                 log.exception("%s parks %s at %s %d", self.name, fact.record.subject, fact.record.shard, fact.sequence)
         return found
 
-    def _wishes(self, event: Event, record: Record, traceparent: str | None) -> list[Wish]:
+    def _react_again(self, shards: Collection[str]) -> None:
+        """From the rows as they are now: what is remembered is done, and a stream that was redriven flows again."""
+        for shard in shards:
+            before, self._reactions[shard] = self._reactions.get(shard, []), []
+            for reaction in before:
+                if facts := [fact for fact in reaction.facts if fact.sequence >= self._places[shard].position.next]:
+                    self._reactions[shard].append(self._react(shard, facts, reaction.end))
+
+    def _wishes(self, event: Event, record: Record, headers: Sequence[tuple[str, bytes | None]]) -> list[Wish]:
+        traceparent = traceparent_of(headers)
         return [wish_of(intent, self.name, record, traceparent) for intent in self._process.react(event, record)]
+
+    # Parked streams
 
     async def redrive(self, stream: str, limit: int = 500) -> Redriven:
         """Send what a parked stream's events want, in order, with today's code, until one fails again."""
-        rows = await self._in_thread(self._waiting, stream, limit + 1)
+        in_thread = InTurn()
+        rows = await in_thread(waiting_in, self._engine, self.name, stream, limit + 1)
         for applied, row in enumerate(rows[:limit]):
             try:
                 record = parse_event(row.value)
-                await self._send(self._wishes(read_event(record.document), record, None))
+                await self._send(self._wishes(read_event(record.document), record, headers_of(row)))
             except Exception as error:
-                if is_transient(error):
+                if _is_the_worlds(error):
                     raise
-                await self._in_thread(self._note, row, error)
+                await in_thread(note_in, self._engine, self.name, row, error)
                 return Redriven(applied, min(len(rows), limit) - applied, f"{type(error).__name__}: {error}", len(rows) > limit)
-            await self._in_thread(self._release, row)
+            await in_thread(release_in, self._engine, self.name, row)
         return Redriven(min(len(rows), limit), 0, None, len(rows) > limit)
 
-    def _waiting(self, stream: str, limit: int) -> Sequence[Any]:
-        with reading(self._engine) as connection:
-            return waiting_events(connection, self.name, stream, limit)
 
-    def _note(self, row: Any, error: Exception) -> None:
-        with self._engine.begin() as connection:
-            note_failure(connection, self.name, row.shard, row.sequence, error)
-
-    def _release(self, row: Any) -> None:
-        with self._engine.begin() as connection:
-            positions.lock(connection, self.name, row.shard)
-            positions.disturb(connection, self.name, row.shard)
-            release(connection, self.name, row.shard, row.sequence)
+def _sent(reactions: Sequence[_Reaction]) -> Sequence[_Reaction]:
+    """The first ones, as far as nothing of them is left to send."""
+    return reactions[: next((n for n, reaction in enumerate(reactions) if reaction.wishes), len(reactions))]
 
 
-class Collecting(Protocol):
-    """`streams.Collector`, with its records as they arrive."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def topic(self) -> str: ...
-
-    @property
-    def collect(self) -> Callable[[Sequence[Any]], Iterable[Intended]]: ...
+def _is_the_worlds(error: Exception) -> bool:
+    """A broker or a database that does not answer; a command that no broker takes is ours."""
+    return is_transient(error) or (isinstance(error, KafkaError) and not isinstance(error, MessageSizeTooLargeError))
 
 
-class CollectorReader(_Remembering):
-    """A collector in a group. Its topic has no sequences: the position is an offset, and the last record's hash proves it.
-
-    A record at which the collector fails is parked by itself, because its topic is open to strangers.
-    """
-
-    def __init__(self, engine: Engine, collector: Collecting, send: Send, raw: Callable[[int, Arrived], Any]) -> None:
-        """`raw` makes what the collector is given of a partition and a record."""
-        super().__init__(engine, collector.name, send)
-        self._collector, self._raw = collector, raw
-        self.topics: Sequence[str] = [collector.topic]
-
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        del thorough
-        shard = shard_name(topic, partition)
-        position = self.position(shard)
-        offset = await locate_offset(look, topic, partition, sought(position))
-        if offset != position.next:
-            log.error("%s: %s is not as it was read; it goes on at %d, not %d", self.name, shard, offset, position.next)
-            entry = replace(position, next=offset, offset=offset)
-            await self._in_thread(self._remember, {shard: entry}, {shard: []})
-        return offset
-
-    async def apply(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, Applied]:
-        """Raises Fenced. What is sent before a position has moved is sent again, and is the same."""
-        found = await self._in_thread(self._collect, chunks)
-        if wishes := [wish for reaction in found.values() for wish in reaction.wishes]:
-            await self._send(wishes)
-        moving = {shard: reaction for shard, reaction in found.items() if reaction.events}
-        if moving:
-            ends = {shard: reaction.end for shard, reaction in moving.items()}
-            await self._in_thread(self._remember, ends, {shard: x.entries for shard, x in moving.items()})
-        return {shard: Applied(x.end, x.events, len(x.entries)) for shard, x in found.items()}
-
-    def _collect(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, _Reaction]:
-        mine = [shard for shard in sorted(chunks) if shard in self._places]
-        self._places.believe(mine)
-        return {shard: self._collect_from(shard, chunks[shard]) for shard in mine}
-
-    def _collect_from(self, shard: str, records: Sequence[Arrived]) -> _Reaction:
-        position = self.position(shard)
-        fresh = [record for record in records if record.offset >= position.next]
-        if not fresh:
-            return _Reaction(position, 0, None)
-        last = fresh[-1]
-        end = replace(
-            position, next=last.offset + 1, offset=last.offset + 1, last_time=rfc3339(_moment(last)),
-            last_hash=sha256(last.value or b"").hexdigest(),
-        )  # fmt: skip
-        return _Reaction(end, len(fresh), None, *self._wishes_of(shard, fresh))
-
-    def _wishes_of(self, shard: str, records: Sequence[Arrived]) -> tuple[list[Wish], list[Parked]]:
-        partition = int(shard.rpartition("/")[2])
-        entries: list[Parked] = []
-        try:
-            return self._wishes(shard, partition, records), entries
-        except Exception:
-            log.exception("%s cannot collect %d records of %s, so they are tried one by one", self.name, len(records), shard)
-        good = []
-        for record in records:
-            try:
-                self._wishes(shard, partition, [record])
-                good.append(record)
-            except Exception as error:
-                entries.append(_parked(record, error))
-        return (self._wishes(shard, partition, good) if good else []), entries
-
-    def _wishes(self, shard: str, partition: int, records: Sequence[Arrived]) -> list[Wish]:
-        first, last = records[0], records[-1]
-        intents = self._collector.collect([self._raw(partition, record) for record in records])
-        return [collected_wish(intent, self.name, shard, first.offset, last.offset, _moment(last)) for intent in intents]
+def waiting_in(engine: Engine, reader: str, stream: str, limit: int) -> Sequence[Any]:
+    """Events of a stream that wait, with the rows that say so."""
+    with reading(engine) as connection:
+        return waiting_events(connection, reader, stream, limit)
 
 
-def _moment(record: Arrived) -> datetime:
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+def note_in(engine: Engine, reader: str, row: Any, error: Exception) -> None:
+    """It failed once more."""
+    with engine.begin() as connection:
+        note_failure(connection, reader, row.shard, row.sequence, error)
 
 
-def _parked(record: Arrived, error: Exception) -> Parked:
-    key = (record.key or b"").decode("utf-8", "replace").replace("\x00", "")[:250]
-    return Parked(key, record.offset, record.offset, record.value or b"", reason_of(error), 1)
+def release_in(engine: Engine, reader: str, row: Any) -> None:
+    """What it wanted is sent: its reader forgets that it waited."""
+    with engine.begin() as connection:
+        positions.lock(connection, reader, row.shard)
+        positions.disturb(connection, reader, row.shard)
+        release(connection, reader, row.shard, row.sequence)

@@ -1,24 +1,22 @@
 """A projection's reader: chunks of records in, rows and position out, in one transaction."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
-from adapters.sql import reading
 from adapters.views import positions
-from adapters.views.chain import Delivered, Fact, follow
+from adapters.views.chain import Delivered, Fact, Stretch, follow
 from adapters.views.faults import Unwritable, is_transient
-from adapters.views.parked import Parked, note_failure, park, release, waiting_events
-from adapters.views.places import Applied, Moved, Places
-from adapters.views.positions import Position
-from adapters.views.session import CACHED_ROWS, SqlSession
+from adapters.views.parked import Parked, note_failure, park, release, waiting_events, waiting_shard
+from adapters.views.places import Applied, Places
+from adapters.views.positions import Fenced, Move, Otherwise, Position
+from adapters.views.session import CACHED_ROWS, Snapshot, SqlSession
 from contracts import parse_event, read_event
 from projections import Projection
 
@@ -46,7 +44,8 @@ class Projector:
     """Applies records to one projection's tables. One thread at a time; readers of that name elsewhere are fenced.
 
     Every method that touches the database raises SQLAlchemy's errors; after those that are transient, `apply` may be
-    repeated. Raises Fenced when another reader has claimed a shard, ChainBroken when bytes were altered.
+    repeated. Raises Fenced when another reader has claimed a shard, ChainBroken when bytes were altered. Alone it claims,
+    applies and commits by itself; among others (`adapters.views.sets`) it is told, folds, and writes when all write.
     """
 
     def __init__(
@@ -69,10 +68,7 @@ class Projector:
     def claim(self, shards: Collection[str]) -> Mapping[str, Position]:
         """Own exactly these shards. Their positions."""
         found = self._places.claim(shards)
-        self._sessions = {shard: self._session() for shard in found}
-        self._steps = {}
-        for shard, position in found.items():
-            self._sessions[shard].forget(complete=position.next == 0)
+        self._begin(found)
         return found
 
     def position(self, shard: str) -> Position:
@@ -92,41 +88,88 @@ class Projector:
         changed them since, the position tells so at the commit.
         """
         mine = [shard for shard in sorted(chunks) if shard in self._places]
-        for shard in self._places.believe(mine):
-            self._sessions[shard].forget()
-        with self._doubting(mine), ExitStack() as stack:
-            connect = cache(lambda: stack.enter_context(reading(self._engine)))
+        self.believe(mine)
+        with self._doubting(mine), Snapshot(self._engine) as rows:
             for shard in mine:
-                self._sessions[shard].connect(connect)
-                self._fold_chunk(shard, chunks[shard], (until or {}).get(shard))
+                self._fold_chunk(shard, chunks[shard], (until or {}).get(shard), rows)
         return {shard: gap for shard in mine if (gap := self._steps[shard].gap) is not None}
 
     def commit(self) -> dict[str, Applied]:
-        """Write what is folded, in one transaction."""
+        """Write what is folded, in one transaction. Raises Fenced; what is still ours is folded then, and not written."""
+        steps, one_by_one = self._steps, False
         while True:
-            steps = self._steps
             try:
-                return self._commit(steps)
-            except Moved as moved:
-                log.info("read again: %s", moved)
-                for shard, step in steps.items():
-                    self.fold({shard: step.records}, None if step.until is None else {shard: step.until})
+                return self._commit_one_by_one(steps) if one_by_one else self._commit()
+            except Otherwise as otherwise:
+                log.info("%s reads again: %s", self.name, otherwise)
+                self._fold_again(steps)
+                steps = self._steps
             except (DBAPIError, Unwritable) as error:
-                if is_transient(error):
+                if one_by_one or is_transient(error):
                     raise
+                one_by_one = True
                 log.warning("%s: a chunk could not be written, so its events are tried one by one: %s", self.name, error)
-                return {shard: self._commit_one_by_one(shard, step) for shard, step in steps.items()}
+
+    # Among others, which claim, follow and commit together
+
+    def take(self, found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None:
+        """Exactly these shards were claimed for us."""
+        self._places.take(found, held)
+        self._begin(found)
+
+    def add(self, shard: str, position: Position, held: Collection[str]) -> None:
+        """This shard was claimed for us besides."""
+        self._places.add(shard, position, held)
+        self._steps.pop(shard, None)
+        self._sessions[shard] = self._session()
+
+    def leave(self, shard: str) -> None:
+        """It is somebody else's now."""
+        self._places.leave(shard)
+        self._steps.pop(shard, None)
+        self._sessions.pop(shard, None)
+
+    def believe(self, shards: Collection[str]) -> None:
+        """Read again what was doubted. Raises Fenced, which names what is another's."""
+        for shard in self._places.believe(shards):
+            self._sessions[shard].forget()
+
+    def follow(self, shard: str, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None:
+        """Fold what continues the shard's position; `piece` are the records of which it was found. After an error: doubt."""
+        self._fold_stretch(shard, self._step(shard), piece, stretch, rows)
+
+    def pending(self) -> list[Move]:
+        """What `write` goes with."""
+        return self._places.moves({shard: step.end for shard, step in self._steps.items() if step.events})
+
+    def write(self, connection: Connection) -> None:
+        """Rows and parked events, under the rows that the moves have locked."""
+        for shard, step in self._steps.items():
+            if step.events:
+                self._sessions[shard].flush(connection)
+                park(connection, self.name, shard, step.entries)
+
+    def arrive(self) -> dict[str, Applied]:
+        """What was pending is committed."""
+        return {shard: self._arrive(shard, step) for shard, step in list(self._steps.items())}
+
+    def doubt(self) -> None:
+        """A turn failed: nothing that is folded counts, even if it was a commit's answer that was lost. The row tells."""
+        self._doubt(list(self._steps))
+
+    # Parked streams
 
     def redrive(self, stream: str, limit: int = 500) -> "Redriven":
         """Apply a parked stream's events in order, with today's code, until one fails again."""
         with self._engine.begin() as connection:
-            rows = waiting_events(connection, self.name, stream, limit + 1)
-            if not rows:
+            shard = waiting_shard(connection, self.name, stream)
+            if shard is None:
                 return Redriven(0, 0, None)
-            shard = rows[0].shard
-            # The lock keeps the projector from parking or applying meanwhile; the new generation makes it forget.
+            # The lock keeps the projector from parking or applying meanwhile, and another redrive or a swap from doing the
+            # same: what waits is read under it. The new generation makes the projector forget.
             positions.lock(connection, self.name, shard)
             positions.disturb(connection, self.name, shard)
+            rows = waiting_events(connection, self.name, stream, limit + 1)
             return self._redrive(connection, shard, rows[:limit], len(rows) > limit)
 
     def _redrive(self, connection: Connection, shard: str, rows: Sequence[Any], more: bool) -> "Redriven":
@@ -146,22 +189,40 @@ class Projector:
                 return Redriven(applied, len(rows) - applied, f"{type(error).__name__}: {error}", more)
         return Redriven(len(rows), 0, None, more)
 
-    def _fold_chunk(self, shard: str, records: Sequence[Delivered], until: int | None) -> None:
-        session, held = self._sessions[shard], self._places[shard].held
-        step = self._steps.setdefault(shard, _Step(self._places[shard].position))
+    # Folding
+
+    def _begin(self, found: Mapping[str, Position]) -> None:
+        self._sessions = {shard: self._session() for shard in found}
+        self._steps = {}
+        for shard, position in found.items():
+            self._sessions[shard].forget(complete=position.next == 0)
+
+    def _step(self, shard: str) -> _Step:
+        return self._steps.setdefault(shard, _Step(self._places[shard].position))
+
+    def _fold_chunk(self, shard: str, records: Sequence[Delivered], until: int | None, rows: Snapshot) -> None:
+        step = self._step(shard)
         step.until, step.gap = until, None
         for start in range(0, len(records), PIECE_RECORDS):
             piece = records[start : start + PIECE_RECORDS]
             stretch = follow(shard, step.end, piece, until)
-            waiting = held | {entry.stream for entry in step.entries} if step.entries else held
-            step.entries += self._fold(session, stretch.facts, waiting)
-            step.events += len(stretch.facts)
-            step.end, step.gap = stretch.end, stretch.gap
-            step.records += piece
+            self._fold_stretch(shard, step, piece, stretch, rows)
             if stretch.gap is not None or stretch.end.next == until:
                 break
 
-    def _fold(self, session: SqlSession, facts: Sequence[Fact], held: Collection[str]) -> list[Parked]:
+    def _fold_stretch(self, shard: str, step: _Step, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None:
+        session, held = self._sessions[shard], self._places[shard].held
+        session.connect(rows)
+        waiting = held | {entry.stream for entry in step.entries} if step.entries else held
+        step.entries += self._fold(session, stretch.facts, waiting, rows.renew)
+        step.events += len(stretch.facts)
+        step.end, step.gap = stretch.end, stretch.gap
+        step.records += piece
+
+    def _fold(
+        self, session: SqlSession, facts: Sequence[Fact], held: Collection[str], renew: Callable[[], None] | None
+    ) -> list[Parked]:
+        """`renew` the connection after a read that the database refused, and go on; without it, raise."""
         project, keep = self._projection.fold, session.keep
         entries: list[Parked] = []
         waiting = set(held)
@@ -170,51 +231,66 @@ class Projector:
                 entries.append(Parked.behind(fact))
                 continue
             try:
-                if fact.event is None:
-                    raise fact.fault or AssertionError("an event, or why there is none")
-                project(fact.event, fact.record, session)
+                project(fact.read(), fact.record, session)
                 keep()
-            except DBAPIError:
-                raise
             except Exception as error:
+                if isinstance(error, DBAPIError):
+                    if renew is None or is_transient(error):
+                        raise
+                    renew()
                 session.undo()
                 waiting.add(fact.record.subject)
                 entries.append(Parked.failed(fact, error))
                 log.exception("%s parks %s at %s %d", self.name, fact.record.subject, fact.record.shard, fact.sequence)
         return entries
 
-    def _commit(self, steps: Mapping[str, _Step]) -> dict[str, Applied]:
-        to_write = {shard: step for shard, step in steps.items() if step.events}
-        if to_write:
-            with self._doubting(steps), self._engine.begin() as connection:
-                self._places.hold(connection, to_write)
-                crashpoint("project.begun")
-                for shard in to_write:
-                    self._sessions[shard].flush(connection)
-                crashpoint("project.half")
-                self._advance(connection, to_write)
-            crashpoint("project.committed")
-        return {shard: self._arrive(shard, step) for shard, step in list(steps.items())}
+    def _fold_again(self, steps: Mapping[str, _Step]) -> None:
+        """From the rows as they are now. Raises Fenced; then the steps of what is still ours are folded all the same."""
+        fenced: Fenced | None = None
+        try:
+            self.believe(list(steps))
+        except Fenced as error:
+            fenced = error
+        for shard, step in steps.items():
+            if fenced is None or shard not in fenced.shards:
+                self.fold({shard: step.records}, None if step.until is None else {shard: step.until})
+        if fenced is not None:
+            raise fenced
 
-    def _commit_one_by_one(self, shard: str, step: _Step) -> Applied:
+    # Writing
+
+    def _commit(self) -> dict[str, Applied]:
+        if moves := self.pending():
+            with self._doubting(list(self._steps)), self._engine.begin() as connection:
+                positions.advance(connection, moves)
+                crashpoint("project.begun")
+                self.write(connection)
+                crashpoint("project.half")
+            crashpoint("project.committed")
+        return self.arrive()
+
+    def _commit_one_by_one(self, steps: Mapping[str, _Step]) -> dict[str, Applied]:
         """The database refuses something. Find what, park it, apply the rest."""
-        self._places.believe([shard])
+        self.believe(list(steps))
+        return {shard: self._commit_its_facts(shard, step) for shard, step in steps.items()}
+
+    def _commit_its_facts(self, shard: str, step: _Step) -> Applied:
         place, session = self._places[shard], self._sessions[shard]
         stretch = follow(shard, place.position, step.records, step.until)
         again = _Step(stretch.end, step.until, len(stretch.facts), stretch.gap)
         with self._doubting([shard]), self._engine.begin() as connection:
-            self._places.hold(connection, [shard])
+            positions.advance(connection, self._places.moves({shard: again.end}))
             session.connect(lambda: connection)
             for fact in stretch.facts:
                 waiting = place.held | {entry.stream for entry in again.entries}
                 again.entries += self._apply_alone(connection, session, fact, waiting)
-            self._advance(connection, {shard: again})
+            park(connection, self.name, shard, again.entries)
         return self._arrive(shard, again)
 
     def _apply_alone(self, connection: Connection, session: SqlSession, fact: Fact, held: set[str]) -> list[Parked]:
         try:
             with connection.begin_nested():
-                entries = self._fold(session, [fact], held)
+                entries = self._fold(session, [fact], held, None)
                 session.flush(connection)
                 session.settle()
                 return entries
@@ -225,28 +301,26 @@ class Projector:
             log.exception("%s parks %s at %s %d", self.name, fact.record.subject, fact.record.shard, fact.sequence)
             return [Parked.failed(fact, error)]
 
-    def _advance(self, connection: Connection, steps: Mapping[str, _Step]) -> None:
-        for shard, step in steps.items():
-            park(connection, self.name, shard, step.entries)
-        positions.advance(connection, self.name, {shard: step.end for shard, step in steps.items()})
-
     def _arrive(self, shard: str, step: _Step) -> Applied:
         self._steps.pop(shard, None)
         self._sessions[shard].settle()
-        self._places.arrive(shard, step.end, {entry.stream for entry in step.entries})
-        return Applied(step.end, step.events, len(step.entries), step.gap)
+        position = self._places.arrive(shard, step.end, {entry.stream for entry in step.entries})
+        return Applied(position, step.events, len(step.entries), step.gap)
 
     @contextmanager
     def _doubting(self, shards: Collection[str]) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            # Also after a commit whose answer was lost: the row tells what happened.
-            self._places.doubt(shards)
-            self._steps = {shard: step for shard, step in self._steps.items() if shard not in shards}
-            for shard in shards:
-                self._sessions[shard].forget()
+            self._doubt(shards)
             raise
+
+    def _doubt(self, shards: Collection[str]) -> None:
+        self._places.doubt(shards)
+        self._steps = {shard: step for shard, step in self._steps.items() if shard not in shards}
+        for shard in shards:
+            if shard in self._sessions:
+                self._sessions[shard].forget()
 
     def _session(self) -> SqlSession:
         return SqlSession(self._projection.tables, self._names, cached_rows=self._cached_rows)

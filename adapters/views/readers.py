@@ -1,27 +1,22 @@
-"""The readers that a group runs: SQL in threads beside the loop, so that polling and heartbeats go on meanwhile."""
+"""Blocking work of readers: SQL in threads beside the loop, so that polling and heartbeats go on meanwhile."""
 
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
-from adapters.kafka.locate import Looking, Sought, locate
-from adapters.views.chain import Delivered
-from adapters.views.places import Applied
+from adapters.kafka.locate import Sought
 from adapters.views.positions import Position
-from adapters.views.projector import Projector
-from contracts import shard_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = min(os.cpu_count() or 1, 4)
-"""Of all readers of a process. Each with a thread of its own, thirty waited for the interpreter at a time, and at ten events a
-second a quarter of the process's time went into their waking up."""
+"""Of all readers of a process: more would only wait for the interpreter."""
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="readers")
 
 
@@ -56,26 +51,6 @@ class OneThread:
 
     async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(work, *args, **kwargs))
-
-
-class ProjectionReader:
-    """A projection in a group."""
-
-    def __init__(self, projector: Projector) -> None:
-        self._projector = projector
-        self._in_thread = InTurn()
-        self.name = projector.name
-        self.topics: Sequence[str] = projector.topics
-
-    async def claim(self, shards: Collection[str]) -> None:
-        await self._in_thread(self._projector.claim, shards)
-
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        position = self._projector.position(shard_name(topic, partition))
-        return await locate(look, topic, partition, sought(position), thorough=thorough)
-
-    async def apply(self, chunks: Mapping[str, Sequence[Delivered]]) -> Mapping[str, Applied]:
-        return await self._in_thread(self._projector.apply, chunks)
 
 
 def sought(position: Position) -> Sought:

@@ -1,16 +1,48 @@
 """`projections.Session` on SQL: rows are folded in memory and written once, at the end of the chunk."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, and_, bindparam, select
+from sqlalchemy import Connection, Engine, MetaData, Table, and_, bindparam, select
 
+from adapters.sql import reading
 from adapters.views.rows import Entry, Rows
 from adapters.views.writing import Writer
 from projections import Key, Row
 
 CACHED_ROWS = 20_000
 """Of each table and shard, twice: about 1 kB a row."""
+
+
+class Snapshot:
+    """A connection to read rows with, opened when the first is asked for, for as long as the block lasts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._open: AbstractContextManager[Connection] | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._close(*raised)
+
+    def __call__(self) -> Connection:
+        if self._connection is None:
+            self._open = reading(self._engine)
+            self._connection = self._open.__enter__()
+        return self._connection
+
+    def renew(self) -> None:
+        """Close it: after a statement that it refused, PostgreSQL answers no other in the same transaction."""
+        self._close(None, None, None)
+
+    def _close(self, *raised: Any) -> None:
+        if self._open is not None:
+            opened, self._open, self._connection = self._open, None, None
+            opened.__exit__(*raised)
 
 
 class SqlSession:

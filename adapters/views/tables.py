@@ -7,8 +7,9 @@ METADATA = MetaData()
 positions = Table(
     "positions",
     METADATA,
-    Column("reader", String(120), primary_key=True),
+    # The shard first: a turn moves all readers of a shard, and they lie side by side.
     Column("shard", String(120), primary_key=True),
+    Column("reader", String(120), primary_key=True),
     Column("next", BigInteger, nullable=False),
     # SHA-256 of the value applied last: the next record must name it, and a topic made anew is recognised by it.
     Column("last_hash", String(64), nullable=False),
@@ -20,6 +21,31 @@ positions = Table(
     # Counts what others did to the rows (redrive, swap), so that a reader forgets what it kept in memory.
     Column("generation", BigInteger, nullable=False),
     comment="The sequence that each reader applies next in every shard. Advanced in the transaction that changes the view.",
+    sqlite_with_rowid=False,
+)
+
+reader_states = Table(
+    "reader_states",
+    METADATA,
+    Column("shard", String(120), primary_key=True),
+    Column("reader", String(120), primary_key=True),
+    Column("set", String(60), nullable=False),
+    Column("holder", String(120), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("fold_microseconds", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    comment="What the process that claimed a shard for a reader last said of it. For people: nothing is decided by it.",
+    sqlite_with_rowid=False,
+)
+
+reader_sets = Table(
+    "reader_sets",
+    METADATA,
+    Column("holder", String(120), primary_key=True),
+    Column("set", String(60), nullable=False),
+    Column("seen", String(30), nullable=False),
+    comment="The processes that read, and when each last showed a sign of life.",
 )
 
 parked = Table(
@@ -34,6 +60,9 @@ parked = Table(
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("since", String(30), nullable=False),
+    # What else came with the record, as JSON; null where it was parked before this was kept.
+    Column("headers", LargeBinary),
+    Column("timestamp_ms", BigInteger),
     Index("parked_stream", "reader", "stream"),
     comment="Events that a reader could not apply, and those of the same stream that came after them.",
 )

@@ -87,7 +87,7 @@ def _as_failure(error: Exception) -> Failure:
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, Failure):
         return error
-    if names & {"InvalidSettings", "NoSuchProjection"}:
+    if names & {"InvalidSettings", "NoSuchProjection", "NoSuchSet", "NoSuchReader"}:
         return Failure(str(error), exit_code=Exit.USAGE)
     if names & _FOUND_WRONG:
         return Failure(str(error), exit_code=Exit.FOUND_WRONG)

@@ -58,14 +58,14 @@ def relay() -> None:
 
 
 def projector(
-    names: Annotated[list[str] | None, typer.Argument(help="Projections, processes, collectors; all without.")] = None,
+    name: Annotated[str, typer.Argument(metavar="[SET]", help="Of readers, as SPACEOS_SETS names it.")] = "default",
     slot: Slot = "",
 ) -> None:
-    """Read the log into views: one process, a consumer group for each name."""
+    """Read the log into views: one process, one consumer for all readers of a set; start as many as there are partitions."""
     from ops.compose import deployment
     from ops.serve import run_readers
 
-    _run("projector", run_readers(deployment(), names or (), slot or None))
+    _run("projector" if name == "default" else f"projector-{name}", run_readers(deployment(), name, slot or None))
 
 
 def auditor(slot: Slot = "") -> None:

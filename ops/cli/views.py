@@ -1,4 +1,4 @@
-"""`spaceos rebuild`, `back`, `retire`, `digest` and `parked`: care of the views."""
+"""`spaceos rebuild`, `back`, `retire` and `digest`: care of the views."""
 
 import asyncio
 from functools import partial
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.output import CARE, Exit, Failure, Json, answer, say, table
+from ops.cli.output import CARE, Exit, Failure, Json, answer, say
 
 if TYPE_CHECKING:
     from adapters.views.folding import Parts
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The projection.")]
 Record = Annotated[str | None, typer.Option("--record", metavar="KEY", help="The key that signs that this was done.")]
-
-parked = typer.Typer(no_args_is_help=True, help="Streams whose events a reader could not apply.")
 
 
 def rebuild(
@@ -197,48 +195,6 @@ def parts_of(name: str) -> "Parts":
     return Parts(engine, found.projection(name), found.settings.kafka_client_options())
 
 
-@parked.command("list")
-def list_parked(as_json: Json = False) -> None:
-    """Show the streams that wait, since when and why. Exit code 1 if there are any."""
-    from adapters.sql import reading
-    from adapters.views import parked_streams
-    from ops.compose import deployment, open_engine
-
-    with reading(open_engine(deployment().settings.views, "views")) as connection:
-        found = parked_streams(connection)
-    columns = ("reader", "stream", "shard", "sequence", "waiting", "attempts", "since", "reason")
-    if as_json:
-        answer({"parked": [{column: getattr(stream, column) for column in columns} for stream in found]})
-    elif found:
-        table("Parked streams", columns, [tuple(getattr(stream, column) for column in columns) for stream in found])
-    else:
-        say("No stream is parked")
-    raise typer.Exit(Exit.FOUND_WRONG if found else Exit.OK)
-
-
-@parked.command()
-def redrive(
-    reader: Annotated[str, typer.Argument(help="The projection.")],
-    stream: Annotated[str, typer.Argument(help="The stream, as `parked list` names it.")],
-    as_json: Json = False,
-) -> None:
-    """Apply a parked stream's events in order, with the code of today. Exit code 1 if one fails again."""
-    from adapters.views import Projector
-    from ops.compose import deployment, open_engine
-
-    found = deployment()
-    projector = Projector(open_engine(found.settings.views, "views"), found.projection(reader))
-    result = projector.redrive(stream)
-    while result.more and result.failure is None:
-        result = projector.redrive(stream)
-    if as_json:
-        answer({"applied": result.applied, "waiting": result.waiting, "failure": result.failure})
-    else:
-        say(f"{result.applied} events applied" + (f", {result.waiting} wait: {result.failure}" if result.failure else ""))
-    raise typer.Exit(Exit.FOUND_WRONG if result.failure else Exit.OK)
-
-
 def register(app: typer.Typer) -> None:
     for command in (rebuild, back, retire, digest):
         app.command(rich_help_panel=CARE)(command)
-    app.add_typer(parked, name="parked", rich_help_panel=CARE)

@@ -1,5 +1,6 @@
 """A small log for the readers' tests: signed by nobody, chained like the real one, and a projection that tells all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -73,6 +74,8 @@ class Delivery:
 
     offset: int
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = 1_767_225_600_000
 
 
 @dataclass

@@ -12,9 +12,10 @@ from functools import partial
 from adapters.faust import Group, GroupFailed, watchdog
 from adapters.sql import engine_for
 from adapters.views import Projector
+from adapters.views.catching import work_beside
 from adapters.views.folding import Parts
-from adapters.views.readers import ProjectionReader
 from adapters.views.rebuild import Rebuild
+from adapters.views.sets import ReaderSet
 from tests.adapters.shards import tally_projection
 
 
@@ -32,11 +33,16 @@ async def main(kafka: str, views: str, context: str, **options: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    projector = Projector(engine_for(views), tally_projection(context))
-    group = Group(
-        ProjectionReader(projector), {"bootstrap_servers": kafka}, network=f"of-{context}", instance=options.get("instance")
-    )
-    await group.run(stop)
+    engine, client = engine_for(views), {"bootstrap_servers": kafka}
+    names = options.get("readers", "tally").split(",")
+    readers = ReaderSet(engine, options.get("set", "tally"), [Projector(engine, tally_projection(context, n)) for n in names])
+    group = Group(readers, client, network=f"of-{context}", instance=options.get("instance"))
+    beside = asyncio.create_task(work_beside(readers, client, lambda: None))
+    reading = asyncio.create_task(group.run(stop))
+    done, _ = await asyncio.wait((reading, beside), return_when=asyncio.FIRST_COMPLETED)
+    beside.cancel()
+    for task in done:
+        task.result()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""What a set of readers does beside its group: bring up who is far behind, send what processes want, tell who reads what."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from adapters.kafka.bare import bare_consumer
+from adapters.kafka.locate import Behind, Lost, Unanswered, locate, looking
+from adapters.views.faults import is_transient
+from adapters.views.readers import sought
+from adapters.views.sets import ReaderSet
+
+log = logging.getLogger(__name__)
+
+FETCH_BYTES = 4 * 1024 * 1024
+POLL_RECORDS = (200, 5_000)
+TURN_SECONDS = 0.1
+"""Those that are level wait as long as a turn of those that are behind takes."""
+LOOK_SECONDS = 0.5
+TELL_SECONDS = 10.0
+PAUSE_SECONDS = (0.1, 5.0)
+"""After a failure: the first pause and the longest, each twice the one before."""
+
+
+async def work_beside(readers: ReaderSet, client: Mapping[str, Any], on_life: Callable[[], None]) -> None:
+    """For as long as the group reads. `client` are aiokafka's options. Raises what trying again cannot mend."""
+    works = (
+        _forever(readers, "catching up", lambda: _catch_up(readers, client, on_life), on_life),
+        _forever(readers, "sending", readers.send_what_is_wanted, on_life),
+        _forever(readers, "telling", lambda: _look_after(readers), on_life),
+    )
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _forever(readers: ReaderSet, doing: str, work: Callable[[], Awaitable[None]], on_life: Callable[[], None]) -> None:
+    pause, longest = PAUSE_SECONDS
+    while True:
+        try:
+            await work()
+            pause = PAUSE_SECONDS[0]
+        except (KafkaError, Lost, Behind, Unanswered, OSError) as error:
+            log.warning("%s: %s: %r; again in %g s", readers.name, doing, error, pause)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("%s: %s: %s; again in %g s", readers.name, doing, str(error).partition("\n")[0], pause)
+        else:
+            continue
+        on_life()
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, longest)
+
+
+async def _look_after(readers: ReaderSet) -> None:
+    seen = readers.assigned
+    await readers.look_after()
+    for _ in range(int(TELL_SECONDS / LOOK_SECONDS)):
+        await asyncio.sleep(LOOK_SECONDS)
+        if readers.assigned is not seen:
+            return
+
+
+async def _catch_up(readers: ReaderSet, client: Mapping[str, Any], on_life: Callable[[], None]) -> None:
+    while not (claimed := readers.behind):  # noqa: ASYNC110  a claim tells nobody
+        await asyncio.sleep(LOOK_SECONDS)
+    async with bare_consumer(client, max_partition_fetch_bytes=FETCH_BYTES) as consumer, looking(client) as look:
+        shards = {_partition(shard): shard for shard in claimed}
+        consumer.assign(list(shards))
+        for tp, shard in shards.items():
+            consumer.seek(tp, await locate(look, tp.topic, tp.partition, sought(readers.behind_at(shard))))
+        records = POLL_RECORDS[0]
+        # A rebalance takes shards away and gives others: then it begins again.
+        while readers.behind and readers.behind is claimed:
+            on_life()
+            polled = await consumer.getmany(timeout_ms=200, max_records=records)
+            began = time.monotonic()
+            chunks = {shards[tp]: found for tp, found in polled.items() if shards[tp] in claimed}
+            # Where nothing came, whoever stands at the end has caught up.
+            done, gaps = await readers.catch_up(chunks or dict.fromkeys(list(claimed), ()))
+            consumer.pause(*(_partition(shard) for shard in done))
+            for shard in gaps & claimed.keys():
+                tp = _partition(shard)
+                consumer.seek(tp, await locate(look, tp.topic, tp.partition, sought(readers.behind_at(shard)), thorough=True))
+            if len(chunks) and sum(map(len, chunks.values())) >= records / 2:
+                records = _paced(records, time.monotonic() - began)
+
+
+def _paced(records: int, seconds: float) -> int:
+    """So many that a turn takes TURN_SECONDS."""
+    least, most = POLL_RECORDS
+    return min(most, max(least, min(2 * records, int(records * TURN_SECONDS / max(seconds, 0.001)))))
+
+
+def _partition(shard: str) -> TopicPartition:
+    topic, _, partition = shard.rpartition("/")
+    return TopicPartition(topic, int(partition))

@@ -1,0 +1,360 @@
+"""A set of readers: to its group one reader, with one consumer; each record parsed once; one transaction a turn for all.
+
+Each keeps its own position, epoch and parked streams. One that is fenced is left alone, one whose rows the database refuses
+commits by itself, one that was redriven reads again, and one that is far behind catches up beside (`catching`): a fault of one
+is no fault of the others.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from adapters.crash import crashpoint
+from adapters.kafka.locate import Looking, locate
+from adapters.views import positions
+from adapters.views.chain import Delivered, FollowOnce, Stretch
+from adapters.views.faults import Unwritable, is_transient
+from adapters.views.parked import held_streams
+from adapters.views.places import Applied
+from adapters.views.positions import Fenced, Move, Otherwise, Position
+from adapters.views.processes import ProcessReader
+from adapters.views.projector import PIECE_RECORDS, Projector
+from adapters.views.readers import InTurn, sought
+from adapters.views.session import Snapshot
+from adapters.views.states import LEFT, LIVE, States
+from contracts import shard_name
+
+log = logging.getLogger(__name__)
+
+NEAR_RECORDS = 5_000
+"""Whoever is further behind the foremost reader of a shard catches up beside, so that the others need not read it again."""
+MOST_UNSENT = 5_000
+"""Events whose commands are not sent yet; then the readers wait for the broker."""
+
+Chunks = Mapping[str, Sequence[Delivered]]
+
+
+class Member(Protocol):
+    """A reader among others: a `Projector` or a `ProcessReader`, where each method is explained."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def topics(self) -> Sequence[str]: ...
+    def take(self, found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None: ...
+    def add(self, shard: str, position: Position, held: Collection[str]) -> None: ...
+    def leave(self, shard: str) -> None: ...
+    def position(self, shard: str) -> Position: ...
+    def believe(self, shards: Collection[str]) -> None: ...
+    def follow(self, shard: str, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None: ...
+    def pending(self) -> list[Move]: ...
+    def write(self, connection: Connection) -> None: ...
+    def arrive(self) -> dict[str, Applied]: ...
+    def doubt(self) -> None: ...
+
+
+class ReaderSet:
+    """Projections and processes as one reader of a group (`adapters.faust.Reader`).
+
+    `behind` are those that catch up, by shard; `assigned` the shards that the group has given us. Both change in `claim`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        members: Sequence[Projector | ProcessReader],
+        *,
+        on_moved: Callable[[Collection[str]], None] = lambda _readers: None,
+    ) -> None:
+        """`on_moved` is told, in the event loop, the names of readers that have committed events."""
+        self.name, self._engine, self._on_moved = name, engine, on_moved
+        self._members: Mapping[str, Member] = {member.name: member for member in members}
+        self._processes = [member for member in members if isinstance(member, ProcessReader)]
+        self.topics: Sequence[str] = sorted({topic for member in members for topic in member.topics})
+        self._of_topic = {topic: [m for m in members if topic in m.topics] for topic in self.topics}
+        self._readers: dict[str, list[Member]] = {}
+        self.behind: dict[str, list[Member]] = {}
+        self.assigned: frozenset[str] = frozenset()
+        self._left: set[tuple[str, str]] = set()
+        # From the thread to the loop: who has committed events.
+        self._moved: deque[str] = deque()
+        self._unsent_events = 0
+        self._in_thread = InTurn()
+        self._to_send = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self.states = States(engine, name)
+
+    # As a reader of the group
+
+    async def claim(self, shards: Collection[str]) -> None:
+        """Own exactly these shards, for every member that listens to them."""
+        await self._in_thread(self._claim, frozenset(shards))
+
+    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
+        """The offset that continues the position of whoever is furthest behind among those that read with the group."""
+        shard = shard_name(topic, partition)
+        if (position := self._lowest(shard)) is None:
+            return (await look.bounds(topic, partition))[1]
+        return await locate(look, topic, partition, sought(position), thorough=thorough)
+
+    async def apply(self, chunks: Chunks) -> dict[str, Applied]:
+        """Fold and commit for all; of each shard what has become of whoever is furthest behind."""
+        await self._has_room.wait()
+        try:
+            return await self._in_thread(self._turn, chunks, lambda: self._readers)
+        finally:
+            self._after_turn()
+
+    # Beside the group
+
+    async def catch_up(self, chunks: Chunks) -> tuple[set[str], set[str]]:
+        """Apply to those that are behind. The shards of which nobody is behind any more, and those that have a gap."""
+        await self._has_room.wait()
+        try:
+            found = await self._in_thread(self._turn, chunks, lambda: self.behind)
+            done = await self._in_thread(self._join, chunks)
+            return done, {shard for shard, applied in found.items() if applied.gap is not None} - done
+        finally:
+            self._after_turn()
+
+    def behind_at(self, shard: str) -> Position:
+        """Where to read on for those that are behind."""
+        return min((member.position(shard) for member in self.behind[shard]), key=lambda at: at.next)
+
+    @property
+    def wants_to_send(self) -> bool:
+        return self._to_send.is_set()
+
+    async def send_what_is_wanted(self) -> None:
+        """Wait until processes want something sent, send it, and remember. Raises KafkaError; then all of it is due again."""
+        await self._to_send.wait()
+        while unsent := await self._in_thread(self._unsent):
+            failures = await asyncio.gather(*(process.send(wanted) for process, wanted in unsent.items()))
+            crashpoint("process.sent")
+            told = [(process, wanted, failed) for (process, wanted), failed in zip(unsent.items(), failures, strict=True)]
+            await self._in_thread(self._remember, told)
+        self._to_send.clear()
+        self._has_room.set()
+        # What came while the last was remembered.
+        self._after_turn()
+
+    async def look_after(self) -> None:
+        """Say who reads what, and take back what was left to somebody who reads no more."""
+        await self._in_thread(self._look_after)
+
+    async def end(self) -> None:
+        """Nothing more is read."""
+        await self._in_thread(self.states.end)
+
+    # In the thread: claims
+
+    def _claim(self, shards: frozenset[str]) -> None:
+        wanted = {shard: self._of_topic[shard.rpartition("/")[0]] for shard in sorted(shards)}
+        with self._engine.begin() as connection:
+            found = positions.claim(connection, {shard: [m.name for m in members] for shard, members in wanted.items()})
+            held = held_streams(connection, list(self._members))
+        for name, member in self._members.items():
+            member.take(found.get(name, {}), held.get(name, {}))
+        # Replaced, not changed: whoever catches up sees that it has to begin again.
+        readers: dict[str, list[Member]] = {}
+        behind: dict[str, list[Member]] = {}
+        for shard, members in wanted.items():
+            foremost = max(member.position(shard).next for member in members)
+            near, far = _parted(
+                members, lambda m, shard=shard, foremost=foremost: foremost - m.position(shard).next <= NEAR_RECORDS
+            )
+            readers[shard] = near
+            if far:
+                behind[shard] = far
+        self._readers, self.behind, self.assigned, self._left = readers, behind, shards, set()
+        self.states.claimed(found, behind={(m.name, shard) for shard, members in behind.items() for m in members})
+
+    def _lowest(self, shard: str) -> Position | None:
+        members = self._readers.get(shard) or self.behind.get(shard) or ()
+        return min((member.position(shard) for member in members), key=lambda at: at.next, default=None)
+
+    def _leave(self, member: Member, fenced: Fenced) -> None:
+        """Somebody else reads those shards under that name. What others read here goes on."""
+        log.warning("%s leaves %s: %s", self.name, member.name, fenced)
+        for shard in fenced.shards:
+            member.leave(shard)
+            self._left.add((member.name, shard))
+            self.states.changed(member.name, shard, LEFT)
+            for among in (self._readers, self.behind):
+                if shard in among:
+                    among[shard] = [other for other in among[shard] if other is not member]
+
+    def _join(self, shards: Iterable[str]) -> set[str]:
+        done = set()
+        for shard in shards:
+            here = [member.position(shard).next for member in self._readers.get(shard, ())]
+            for member in list(self.behind.get(shard, ())):
+                if not here or member.position(shard).next >= min(here):
+                    self.behind[shard].remove(member)
+                    self._readers.setdefault(shard, []).append(member)
+                    self.states.changed(member.name, shard, LIVE)
+                    log.info("%s: %s has caught up with %s", self.name, member.name, shard)
+            if not self.behind.get(shard):
+                self.behind.pop(shard, None)
+                done.add(shard)
+        return done
+
+    def _look_after(self) -> None:
+        abandoned = self.states.tell(self._left) if self.assigned else set()
+        for name, shard in abandoned:
+            member = self._members[name]
+            with self._engine.begin() as connection:
+                found = positions.claim(connection, {shard: [name]})[name]
+                held = held_streams(connection, [name]).get(name, {})
+            log.warning("%s takes %s %s back: who had claimed it reads no more", self.name, name, shard)
+            member.add(shard, found[shard], held.get(shard, set()))
+            self._left.discard((name, shard))
+            self.behind = {**self.behind, shard: [*self.behind.get(shard, ()), member]}
+            self.states.began(name, shard, found[shard], is_behind=True)
+
+    # In the thread: turns
+
+    def _turn(self, chunks: Chunks, those: Callable[[], Mapping[str, Sequence[Member]]]) -> dict[str, Applied]:
+        # Asked for here: whoever waited for this thread may have waited for a claim.
+        among, folded = those(), dict[str, Member]()
+        before = {shard: self._least(shard, among) for shard in chunks}
+        gaps: dict[str, int] = {}
+        try:
+            with Snapshot(self._engine) as rows:
+                for shard, records in chunks.items():
+                    for member in list(among.get(shard, ())):
+                        self._believe(member, shard)
+                    gap = self._fold(shard, records, among, folded, rows)
+                    if gap is not None:
+                        gaps[shard] = gap
+            self._commit(list(folded.values()))
+        except BaseException:
+            for member in folded.values():
+                member.doubt()
+            raise
+        found: dict[str, Applied] = {}
+        for shard in chunks:
+            if (after := self._least(shard, among)) is not None:
+                begun = before[shard]
+                events = max(after.next - begun.next, 0) if begun is not None else 0
+                found[shard] = Applied(after, events, gap=gaps.get(shard))
+        self._unsent_events = sum(process.unsent_events() for process in self._processes)
+        return found
+
+    def _fold(
+        self, shard: str, records: Sequence[Delivered], among: Mapping[str, Sequence[Member]], folded: dict[str, Member],
+        rows: Snapshot,
+    ) -> int | None:  # fmt: skip
+        """All members through all pieces; the gap before which whoever is furthest behind stands."""
+        members, clock = list(among.get(shard, ())), time.perf_counter
+        gap: tuple[int, int] | None = None
+        for start in range(0, len(records), PIECE_RECORDS):
+            piece = records[start : start + PIECE_RECORDS]
+            follow = FollowOnce(shard, piece)
+            for member in members:
+                position = member.position(shard)
+                stretch = follow(position)
+                if stretch.gap is not None and (gap is None or stretch.end.next < gap[0]):
+                    gap = (stretch.end.next, stretch.gap)
+                if stretch.facts:
+                    folded[member.name] = member
+                    began = clock()
+                    member.follow(shard, piece, stretch, rows)
+                    self.states.folded(member.name, shard, len(stretch.facts), clock() - began)
+            if gap is not None:
+                break
+        return None if gap is None else gap[1]
+
+    def _believe(self, member: Member, shard: str) -> None:
+        try:
+            member.believe([shard])
+        except Fenced as fenced:
+            self._leave(member, fenced)
+
+    def _least(self, shard: str, among: Mapping[str, Sequence[Member]]) -> Position | None:
+        return min((m.position(shard) for m in among.get(shard, ())), key=lambda at: at.next, default=None)
+
+    def _commit(self, members: Sequence[Member]) -> None:
+        """Whatever is pending of these, in one transaction; each by itself where that fails for a reason of one of them."""
+        try:
+            self._commit_together(members)
+        except (Otherwise, Fenced, Unwritable, DBAPIError) as error:
+            if is_transient(error):
+                raise
+            log.info("%s: a turn is committed reader by reader: %s", self.name, error)
+            for member in members:
+                self._commit_alone(member)
+
+    def _commit_together(self, members: Sequence[Member]) -> None:
+        moves = [move for member in members for move in member.pending()]
+        if not moves:
+            return
+        with self._engine.begin() as connection:
+            positions.advance(connection, moves)
+            crashpoint("project.begun")
+            for member in members:
+                member.write(connection)
+            crashpoint("project.half")
+        crashpoint("project.committed")
+        for member in members:
+            member.arrive()
+        self._moved.extend(move.reader for move in moves)
+
+    def _commit_alone(self, member: Member) -> None:
+        while True:
+            try:
+                if isinstance(member, Projector):
+                    member.commit()
+                    self._moved.append(member.name)
+                else:
+                    self._commit_together([member])
+                return
+            except Fenced as fenced:
+                self._leave(member, fenced)
+            except Otherwise as otherwise:
+                log.info("%s: %s reads again: %s", self.name, member.name, otherwise)
+                member.doubt()
+                for shard in [s for among in (self._readers, self.behind) for s, members in among.items() if member in members]:
+                    self._believe(member, shard)
+
+    # In the thread: what processes want sent
+
+    def _unsent(self) -> dict[ProcessReader, Any]:
+        return {process: unsent for process in self._processes if (unsent := process.unsent())}
+
+    def _remember(self, told: Sequence[tuple[ProcessReader, Any, Any]]) -> None:
+        for process, wanted, failed in told:
+            process.sent(wanted, failed)
+        processes = [process for process, _, _ in told]
+        try:
+            self._commit(processes)
+        except BaseException:
+            for process in processes:
+                process.doubt()
+            raise
+        self._unsent_events = sum(process.unsent_events() for process in self._processes)
+
+    # In the loop
+
+    def _after_turn(self) -> None:
+        moved = set[str]()
+        while self._moved:
+            moved.add(self._moved.popleft())
+        if moved:
+            self._on_moved(moved)
+        if self._unsent_events:
+            self._to_send.set()
+        if self._unsent_events > MOST_UNSENT:
+            self._has_room.clear()
+
+
+def _parted(members: Sequence[Member], is_near: Callable[[Member], bool]) -> tuple[list[Member], list[Member]]:
+    return [member for member in members if is_near(member)], [member for member in members if not is_near(member)]
