@@ -139,6 +139,7 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     finally:
         stop.set()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await lookout.close()
         await sender.stop()
         engine.dispose()
 

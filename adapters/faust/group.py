@@ -86,13 +86,22 @@ class Group:
         # The highest sequence that came before its predecessors.
         self._highest: dict[str, int] = {}
         self._on_life = on_life
-        self._watchdog = Watchdog(self._app, lookout or Lookout(client), reader.topics, on_look=on_life, on_lag=self._tell_lag)
+        self._own_lookout = Lookout(client) if lookout is None else None
+        looks = lookout or self._own_lookout
+        assert looks is not None
+        self._watchdog = Watchdog(self._app, looks, reader.topics, on_look=on_life, on_lag=self._tell_lag)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set. Raises GroupFailed."""
-        await self._watchdog.await_topics(stop)
-        if stop.is_set():
-            return
+        try:
+            await self._watchdog.await_topics(stop)
+            if not stop.is_set():
+                await self._read(stop)
+        finally:
+            if self._own_lookout is not None:
+                await self._own_lookout.close()
+
+    async def _read(self, stop: asyncio.Event) -> None:
         self._app.partitions = self._watchdog.partitions
         tasks: list[asyncio.Future[Any]] = [self._failed]
         try:

@@ -7,11 +7,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.types import TP
 
 from adapters.faust.chunks import App
@@ -48,6 +49,15 @@ class Lookout:
         self._looking: asyncio.Task[Seen] | None = None
         self._covered: frozenset[str] = frozenset()
         self._looked_at = 0.0
+        self._open: AsyncExitStack | None = None
+        self._consumer: Any = None
+
+    async def close(self) -> None:
+        """Nobody looks any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._close()
 
     @property
     def where(self) -> str:
@@ -66,12 +76,31 @@ class Lookout:
         return await asyncio.shield(found)
 
     async def _look(self, topics: Collection[str]) -> Seen:
-        async with asyncio.timeout(LOOK_SECONDS), bare_consumer(self._client, request_timeout_ms=5_000) as consumer:
-            cluster = await consumer._client.fetch_all_metadata()
-            found = {topic: parts for topic in sorted(topics) if (parts := cluster.partitions_for_topic(topic))}
-            asked = [TopicPartition(topic, n) for topic, parts in found.items() for n in sorted(parts)]
-            ends = await consumer.end_offsets(asked) if asked else {}
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._ask(topics)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _ask(self, topics: Collection[str]) -> Seen:
+        if self._consumer is None:
+            self._open = AsyncExitStack()
+            self._consumer = await self._open.enter_async_context(bare_consumer(self._client, request_timeout_ms=5_000))
+        client = self._consumer._client
+        # Told of all at once: of those that it does not know it would ask one a tenth of a second.
+        await client.set_topics(topics)
+        if not await client.force_metadata_update():
+            raise KafkaConnectionError("no broker told its topics")
+        found = {topic: parts for topic in sorted(topics) if (parts := client.cluster.partitions_for_topic(topic))}
+        asked = [TopicPartition(topic, n) for topic, parts in found.items() for n in sorted(parts)]
+        ends = await self._consumer.end_offsets(asked) if asked else {}
         return Seen({topic: len(parts) for topic, parts in found.items()}, {TP(*tp): end for tp, end in ends.items()})
+
+    async def _close(self) -> None:
+        opened, self._open, self._consumer = self._open, None, None
+        if opened is not None:
+            await opened.aclose()
 
 
 class Watchdog:

@@ -95,11 +95,13 @@ class Shard:
     def append(self, stream: str, reason: str = "retired") -> bytes:
         """The next record of the shard: its value, and the subject is `tally/key/<stream>`."""
         subject, sequence = f"tally/key/{stream}", len(self.values)
+        # Of its shard too: what follows from an event's id would else be one for two.
+        cause = f"{self.partition:08x}{sequence:024x}"
         self._versions[subject] = self._versions.get(subject, 0) + 1
         value = Record.encode(
             KeyRevoked(key=KEY, reason=reason),
-            command=_asked(subject, f"{sequence:032x}"),
-            id=event_id(KEY, f"{sequence:032x}", 0),
+            command=_asked(subject, cause),
+            id=event_id(KEY, cause, 0),
             source=KEY,
             time=rfc3339(START + timedelta(milliseconds=sequence)),
             shard=self.name,

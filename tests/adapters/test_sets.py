@@ -25,14 +25,20 @@ def named(name: str) -> Mapping[Table, str]:
     return {tallies: f"tallies_{name}", entries: f"entries_{name}"}
 
 
-@pytest.fixture
-def views(store_url: str) -> Iterator[Engine]:
-    engine = open_views(store_url)
+def open_with_copies(url: str) -> Engine:
+    """The view's tables once for each name, besides its own."""
+    engine = open_views(url)
     for name in NAMES:
         for table, copy in named(name).items():
             bare = table.to_metadata(MetaData(), name=copy)
             bare.indexes.clear()
             bare.create(engine)
+    return engine
+
+
+@pytest.fixture
+def views(store_url: str) -> Iterator[Engine]:
+    engine = open_with_copies(store_url)
     yield engine
     engine.dispose()
     broken.clear()
