@@ -19,6 +19,7 @@ from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tree import leaf_hash, verify_inclusion
 from adapters.views.positions import Fenced
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
+from tests.chance import seeds
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
 
@@ -63,7 +64,8 @@ def whole(shards: list[SignedShard]) -> dict[str, list[int]]:
     return {shard.name: list(range(len(shard.records))) for shard in shards}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(4))
 def test_any_delivery_puts_each_record_in_the_log_once(engine: Engine, seed: int) -> None:
     """Chunks of any size, in any order of shards, delivered again whenever it pleases, with pauses in which it is idle."""
     chance, shards = random.Random(seed), three()
@@ -116,7 +118,8 @@ def test_batches_of_every_size_fill_the_tiles(engine: Engine, sizes: tuple[int, 
     assert findings(engine) == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(3))
 def test_batches_that_are_handed_over_together_are_those_handed_over_alone(tmp_path: Any, seed: int) -> None:
     """While one is taken in the next is verified, and the log is the same: also behind gaps, repeats and bad records."""
     chance, shards = random.Random(seed), three(40)
