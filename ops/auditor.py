@@ -77,7 +77,7 @@ def writer_signed(deployment: Deployment) -> Verify:
 async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
     """Append every event to the log, sign its heads, read random places of it back.
 
-    Raises GroupFailed, RolledBack, Forked, Released, SlotTaken.
+    Raises GroupFailed, RolledBack, Forked, Released, AlreadyRuns.
     """
     from adapters.faust.group import Group
     from ops.serve import hold_slot, stop_on_signals

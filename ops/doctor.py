@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ops.local import kafka, postgres
 from ops.local.processes import is_free
+from ops.locks import holders
 from ops.settings import Settings, known_variables, unknown_variables
 
 # A broker's segments and a database's log take this much before there is a single fact in them.
@@ -105,6 +106,11 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         )
     if not loose:
         yield Finding("keys", Health.OK, f"{len(files)} in {settings.keys}, for nobody else's eyes")
+
+
+def _running(settings: Settings) -> Iterator[Finding]:
+    for holder in holders(settings.home / "locks"):
+        yield Finding("processes", Health.OK, f"{holder.what} runs: {holder}")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -214,6 +220,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _postgresql,
     _home,
     _keys,
+    _running,
     _broker,
     _databases,
 )
