@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
+from adapters.locks import holders
 from ops.local import kafka, postgres
 from ops.local.processes import is_free
-from ops.locks import holders
 from ops.settings import Settings, known_variables, unknown_variables
 
 # A broker's segments and a database's log take this much before there is a single fact in them.

@@ -16,6 +16,7 @@ from adapters import keys
 from adapters.garbage import collect_rarely
 from adapters.kafka.commands import CommandSender, sign_command, watching_outcomes
 from adapters.kafka.relay import Relay
+from adapters.locks import hold, lock_of
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
 from adapters.telemetry import RelayTelemetry, WorkerTelemetry
@@ -30,7 +31,6 @@ from adapters.views.wishes import Send, Wish
 from contracts import Command
 from ops.compose import DEFAULT_SET, Deployment, NoSuchReader, open_engine
 from ops.heartbeat import Heartbeat
-from ops.locks import hold, lock_of
 from ops.supervisor import Part
 from ops.worker.deciding import Decider
 from ops.worker.loop import Worker

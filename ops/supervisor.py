@@ -13,8 +13,8 @@ from pathlib import Path
 
 import orjson
 
+from adapters.locks import hold, lock_of
 from ops.heartbeat import VARIABLE
-from ops.locks import hold, lock_of
 
 SILENT_SECONDS = 15.0
 """Without a sign of life for so long, a process is ended. A transaction of its own has timed out long before."""

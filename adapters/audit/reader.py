@@ -13,6 +13,7 @@ from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
 from adapters.tlog.notes import NoteSigner
 from adapters.views.places import Applied
+from adapters.views.positions import Fenced
 from adapters.views.readers import OneThread, sought
 from contracts import shard_name
 
@@ -84,7 +85,12 @@ class SequencerReader:
                 del self._gaps[shard]
             elif time.monotonic() - since > GAP_SECONDS and shard not in self._sequencer.halted:
                 why = f"record {wanted} has been missing for {GAP_SECONDS:.0f} s while later ones came"
-                await self.in_thread(self._sequencer.halt, shard, why)
+                try:
+                    await self.in_thread(self._sequencer.halt, shard, why)
+                except Fenced as fenced:
+                    # What is missing here is for its new owner to wait for.
+                    log.warning("%s", fenced)
+                    del self._gaps[shard]
         await self.tell_halts()
 
     async def tell_halts(self) -> None:

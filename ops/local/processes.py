@@ -17,7 +17,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from ops.locks import held
+from adapters.locks import held
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOG_BYTES = 10_000_000

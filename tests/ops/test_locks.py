@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from adapters.locks import AlreadyRuns, held, hold, holders, lock_of
 from ops.doctor import examine
-from ops.locks import AlreadyRuns, held, hold, holders, lock_of
 from ops.settings import Settings
 from ops.supervisor import Supervisor
 
 HOLD = """
 import sys
 from pathlib import Path
-from ops.locks import hold, lock_of
+from adapters.locks import hold, lock_of
 hold(lock_of(Path(sys.argv[1]), "up"), "spaceos up")
 print("held", flush=True)
 sys.stdin.read()
@@ -68,7 +68,9 @@ def test_who_looks_keeps_nobody_out(tmp_path: Path) -> None:
     """The doctor may be asked at any time."""
     with held(lock_of(tmp_path, "up"), "spaceos up"):
         pass
-    looking = f"from pathlib import Path\nfrom ops.locks import holders\nwhile True: holders(Path({str(tmp_path / 'locks')!r}))"
+    looking = (
+        f"from pathlib import Path\nfrom adapters.locks import holders\nwhile True: holders(Path({str(tmp_path / 'locks')!r}))"
+    )
     with subprocess.Popen([sys.executable, "-c", looking]) as process:
         try:
             for _ in range(300):

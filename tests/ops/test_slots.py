@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.locks import AlreadyRuns
 from ops.compose import Deployment
-from ops.locks import AlreadyRuns
 from ops.serve import hold_slot, parts_of
 from ops.settings import Settings
 
