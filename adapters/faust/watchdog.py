@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from adapters.faust.chunks import App
-from adapters.kafka.bare import bare_consumer
+from adapters.kafka.bare import bare_consumer, tell_topics
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Lookout:
             cluster = await consumer._client.fetch_all_metadata()
             found = {topic: parts for topic in sorted(topics) if (parts := cluster.partitions_for_topic(topic))}
             asked = [TopicPartition(topic, n) for topic, parts in found.items() for n in sorted(parts)]
+            await tell_topics(consumer, found)
             ends = await consumer.end_offsets(asked) if asked else {}
         return Seen({topic: len(parts) for topic, parts in found.items()}, {TP(*tp): end for tp, end in ends.items()})
 
