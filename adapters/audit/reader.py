@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS = 1_000
 BATCH_SHARDS = 500
 """A seal names each of its batch's shards, 110 bytes each, and an entry's length has 16 bits (c2sp.org/tlog-tiles)."""
-BATCH_SECONDS = 0.2
-"""A batch that is smaller than it may be begins so long after the one before: a seal for every record would be waste."""
+REST_SECONDS, REST_BYTES = 0.15, 512 * 1024
+"""What comes gathers for so long after a batch, or until it is so much: a seal for every record would be waste."""
 GAP_SECONDS = 30.0
 SIGN_SECONDS = 1.0
 IDLE_SECONDS = 60.0
@@ -64,8 +64,6 @@ class SequencerReader:
         return await locate(look, topic, partition, sought(position), thorough=thorough)
 
     async def apply(self, chunks: Chunks) -> Mapping[str, Applied]:
-        if sum(map(len, chunks.values())) < BATCH_RECORDS:
-            await asyncio.sleep(max(0.0, self.applied_at + BATCH_SECONDS - time.monotonic()))
         found: dict[str, Applied] = {}
         batches = self._sequencer.apply_each(batches_of(chunks))
         # One by one: what the clock does comes between two batches.
