@@ -15,9 +15,15 @@ demo: ## a fleet, a broker and a day of requests, decided and checked before you
 	@$(BIN)/spaceos demo $(ARGS)
 
 .PHONY: test
-test: ## all tests, on real servers
+test: ## all tests, on real servers, the same each time
 	@sh ops/setup.sh java postgresql
-	@$(BIN)/pytest $(ARGS)
+	@PYTHONHASHSEED=0 $(BIN)/pytest $(ARGS)
+
+# Until one fails: while make fuzz; do :; done
+.PHONY: fuzz
+fuzz: ## new examples and schedules, from a seed that is printed (again: ARGS="--hypothesis-seed=N")
+	@sh ops/setup.sh java postgresql
+	@$(BIN)/pytest -m "hypothesis or chance" --timeout 900 --hypothesis-seed=new $(ARGS)
 
 .PHONY: check
 check: ## style, types and the direction of imports

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
+from adapters.locks import holders
 from ops.local import kafka, postgres
 from ops.local.processes import is_free
 from ops.settings import Settings, known_variables, unknown_variables
@@ -105,6 +106,11 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         )
     if not loose:
         yield Finding("keys", Health.OK, f"{len(files)} in {settings.keys}, for nobody else's eyes")
+
+
+def _running(settings: Settings) -> Iterator[Finding]:
+    for holder in holders(settings.home / "locks"):
+        yield Finding("processes", Health.OK, f"{holder.what} runs: {holder}")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -214,6 +220,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _postgresql,
     _home,
     _keys,
+    _running,
     _broker,
     _databases,
 )

@@ -1,9 +1,7 @@
 """The processes of a deployment as functions: each runs until it is asked to stop, and fails loudly when it cannot go on."""
 
 import asyncio
-import fcntl
 import hashlib
-import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -18,6 +16,7 @@ from adapters import keys
 from adapters.garbage import collect_rarely
 from adapters.kafka.commands import CommandSender, sign_command, watching_outcomes
 from adapters.kafka.relay import Relay
+from adapters.locks import hold, lock_of
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
 from adapters.telemetry import RelayTelemetry, WorkerTelemetry
@@ -65,12 +64,8 @@ def _tell_batch(sealed: Sealed, seconds: float) -> None:
     WorkerTelemetry().committed(len(sealed.commands) - len(refused), names, seconds)
 
 
-class SlotTaken(RuntimeError):
-    """A process of that kind holds the slot here already."""
-
-
 async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
-    """Decide commands of every context, in the partitions that the group gives to this process. Raises SlotTaken."""
+    """Decide commands of every context, in the partitions that the group gives to this process. Raises AlreadyRuns."""
     heartbeat = Heartbeat()
     member = hold_slot(deployment.settings.home, "worker", slot)
     store = deployment.open_store()
@@ -105,7 +100,7 @@ async def run_relay(deployment: Deployment) -> None:
 async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str | None = None) -> None:
     """Run a set: projections and processes with one consumer, each collector with its own, and to-do lists.
 
-    Raises GroupFailed, NoSuchSet, NoSuchReader, SlotTaken.
+    Raises GroupFailed, NoSuchSet, NoSuchReader, AlreadyRuns.
     """
     # Faust takes longer to import than all the rest, and the worker, which never needs it, starts again in a hurry.
     from adapters.faust import Group, Lookout
@@ -230,25 +225,13 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-_held: list[int] = []
-"""Descriptors of the locks that this process holds until it ends."""
-
-
 def hold_slot(home: Path, kind: str, slot: str | None) -> str | None:
-    """The group instance id of this slot, for as long as this process lives; None without a slot. Raises SlotTaken.
+    """The group instance id of this slot, for as long as this process lives; None without a slot. Raises AlreadyRuns.
 
     Two live processes with one instance id would steal the group from each other for ever.
     """
     if slot is None:
         return None
-    folder = home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{kind}-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise SlotTaken(f"another process is {kind} {slot} of {home}") from None
-    _held.append(descriptor)
+    hold(lock_of(home, f"{kind}-{slot}"), f"{kind} {slot}")
     where = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     return f"{socket.gethostname()}-{where}-{slot}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from adapters.locks import hold, lock_of
 from ops.heartbeat import VARIABLE
 
 SILENT_SECONDS = 15.0
@@ -59,9 +60,14 @@ class _Life:
 
 
 class Supervisor:
-    """One machine's processes. Their logs are files, their pids stand in `up.json`."""
+    """One home's processes. Their logs are files, their pids stand in `up.json`.
+
+    From here on until `run` has returned nobody else supervises any there: two would take each other's shards to and fro.
+    """
 
     def __init__(self, parts: Sequence[Part], home: Path, tell: Tell) -> None:
+        """Raises AlreadyRuns."""
+        self._lock = hold(lock_of(home, "up"), "spaceos up")
         self._parts, self._home, self._tell = parts, home, tell
         self._lives: dict[str, _Life] = {}
         self._stopping = asyncio.Event()
@@ -72,6 +78,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self) -> None:
+        """Once, until `stop`."""
         (self._home / "logs").mkdir(parents=True, exist_ok=True)
         tasks = [asyncio.create_task(self._keep_alive(part)) for part in self._parts]
         await self._stopping.wait()
@@ -81,6 +88,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._note_pids()
+        os.close(self._lock)
 
     async def _keep_alive(self, part: Part) -> None:
         pause = FIRST_PAUSE_SECONDS

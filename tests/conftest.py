@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from psycopg import sql
 
 from ops.local import kafka as local_kafka
@@ -20,16 +19,8 @@ from ops.local import postgres as local_postgres
 from ops.local.processes import free_port
 from ops.settings import Settings
 from tests.brokers import clear
-
-settings.register_profile(
-    "ours",
-    # Explaining a failure traces every line of it, a minute for an example with a database behind it.
-    phases=[phase for phase in Phase if phase is not Phase.explain],
-    # How long an example takes, or is looked for, says how busy the machine is.
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("ours")
+from tests.chance import pytest_configure as pytest_configure
+from tests.chance import pytest_sessionstart as pytest_sessionstart
 
 KAFKA_IMAGE = "apache/kafka:4.4.0"
 POSTGRES_IMAGE = "postgres:15"

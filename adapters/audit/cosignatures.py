@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, func, insert, select, tuple_
 
 from adapters.audit import tables
-from adapters.audit.log import NotInLog
+from adapters.audit.log import NotInLog, read_head
 from adapters.audit.policy import Policy
 from adapters.audit.tables import or_keep
 from adapters.sql import reading
@@ -91,7 +91,7 @@ def note_of(engine: Engine, size: int) -> str:
 def standing_refusal(engine: Engine) -> Refusal | None:
     """The newest, unless an operator has resolved it."""
     with reading(engine) as connection:
-        row = connection.execute(select(tables.refusals).order_by(tables.refusals.c.id.desc()).limit(1)).first()
+        row = connection.execute(_NEWEST).first()
     if row is None or row.status == RESOLVED:
         return None
     return Refusal(row.posix_seconds, row.size, row.witness, row.status, row.answer)
@@ -104,12 +104,33 @@ def record_refusal(engine: Engine, refusal: Refusal) -> None:
         connection.execute(insert(tables.refusals), row)
 
 
+def last_refusal(engine: Engine) -> int:
+    """The number of what was said last, by whoever refused or resolved; 0 before anything was."""
+    with reading(engine) as connection:
+        row = connection.execute(_NEWEST).first()
+    return 0 if row is None else int(row.id)
+
+
+def record_refusal_after(engine: Engine, refusal: Refusal, last: int) -> None:
+    """Unless one stands, or something was said since that number: then it may be about what was looked into meanwhile."""
+    row = {**refusal._asdict(), "answer": refusal.answer[:ANSWER_CHARACTERS]}
+    with engine.begin() as connection:
+        # One at a time.
+        read_head(connection, lock=True)
+        newest = connection.execute(_NEWEST).first()
+        if ((0, RESOLVED) if newest is None else (newest.id, newest.status)) == (last, RESOLVED):
+            connection.execute(insert(tables.refusals), row)
+
+
 def resolve_refusal(engine: Engine, posix_seconds: int, why: str) -> Refusal | None:
     """An operator has looked into it: publishing may go on. What stood until now; None if nothing did."""
     standing = standing_refusal(engine)
     if standing is not None:
         record_refusal(engine, standing._replace(posix_seconds=posix_seconds, status=RESOLVED, answer=why))
     return standing
+
+
+_NEWEST = select(tables.refusals).order_by(tables.refusals.c.id.desc()).limit(1)
 
 
 def _holds(note: str, found: Cosignature) -> bool:

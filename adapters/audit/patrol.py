@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 
 from adapters.audit import tables
 from adapters.audit.checking import Finding, Verify
-from adapters.audit.cosignatures import Refusal, record_refusal, standing_refusal
+from adapters.audit.cosignatures import Refusal, last_refusal, record_refusal_after, standing_refusal
 from adapters.audit.log import AuditLog, NotInLog
 from adapters.sql import reading
 from adapters.telemetry import counter
@@ -61,10 +61,11 @@ class Patrol:
         self._engine, self._key, self._verify = engine, key, verify
         # Nobody shall know where the next look falls.
         self._log, self._chance = AuditLog(engine), chance or SystemRandom()
-        self._size = 0
+        self._size, self._known = 0, 0
 
     def turn(self) -> list[Tampering]:
         """One look: what does not fit."""
+        self._known = last_refusal(self._engine)
         found = list(self._look())
         counter(LOOKS).add(1)
         if found:
@@ -76,10 +77,9 @@ class Patrol:
         return standing_refusal(self._engine) is not None
 
     def distrust(self, found: Tampering, posix_seconds: int | None = None) -> None:
-        """Nothing more is signed, unless that is so already."""
-        if not self.is_distrusted():
-            now = round(time.time()) if posix_seconds is None else posix_seconds
-            record_refusal(self._engine, Refusal(now, self._size, PATROL, STATUS, found.text))
+        """Nothing more is signed, unless that was so already or an operator has looked into it since the look began."""
+        now = round(time.time()) if posix_seconds is None else posix_seconds
+        record_refusal_after(self._engine, Refusal(now, self._size, PATROL, STATUS, found.text), self._known)
 
     def _look(self) -> Iterator[Tampering]:
         try:

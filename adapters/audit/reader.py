@@ -13,6 +13,7 @@ from adapters.audit.signing import sign_head
 from adapters.kafka.locate import Looking, locate
 from adapters.tlog.notes import NoteSigner
 from adapters.views.places import Applied
+from adapters.views.positions import Fenced
 from adapters.views.readers import OneThread, sought
 from contracts import shard_name
 
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS = 1_000
 BATCH_SHARDS = 500
 """A seal names each of its batch's shards, 110 bytes each, and an entry's length has 16 bits (c2sp.org/tlog-tiles)."""
-BATCH_SECONDS = 0.2
-"""A batch that is smaller than it may be begins so long after the one before: a seal for every record would be waste."""
+REST_SECONDS, REST_BYTES = 0.15, 512 * 1024
+"""What comes gathers for so long after a batch, or until it is so much: a seal for every record would be waste."""
 GAP_SECONDS = 30.0
 SIGN_SECONDS = 1.0
 IDLE_SECONDS = 60.0
@@ -63,8 +64,6 @@ class SequencerReader:
         return await locate(look, topic, partition, sought(position), thorough=thorough)
 
     async def apply(self, chunks: Chunks) -> Mapping[str, Applied]:
-        if sum(map(len, chunks.values())) < BATCH_RECORDS:
-            await asyncio.sleep(max(0.0, self.applied_at + BATCH_SECONDS - time.monotonic()))
         found: dict[str, Applied] = {}
         batches = self._sequencer.apply_each(batches_of(chunks))
         # One by one: what the clock does comes between two batches.
@@ -84,7 +83,12 @@ class SequencerReader:
                 del self._gaps[shard]
             elif time.monotonic() - since > GAP_SECONDS and shard not in self._sequencer.halted:
                 why = f"record {wanted} has been missing for {GAP_SECONDS:.0f} s while later ones came"
-                await self.in_thread(self._sequencer.halt, shard, why)
+                try:
+                    await self.in_thread(self._sequencer.halt, shard, why)
+                except Fenced as fenced:
+                    # What is missing here is for its new owner to wait for.
+                    log.warning("%s", fenced)
+                    del self._gaps[shard]
         await self.tell_halts()
 
     async def tell_halts(self) -> None:

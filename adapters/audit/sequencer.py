@@ -54,6 +54,8 @@ class Sequencer:
         self._places: dict[str, Position] = {}
         self._halted: dict[str, str] = {}
         self._doubtful = False
+        self._last_batch = -1
+        """The newest batch that was seen here."""
         self._beside = ThreadPoolExecutor(1, thread_name_prefix=f"{READER}-appending")
 
     @property
@@ -115,12 +117,18 @@ class Sequencer:
                 yield self._applied(batch)
 
     def seal_idle(self) -> None:
-        """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed."""
-        with reading(self.engine) as connection:
-            if read_head(connection) is None:
+        """An empty batch: silence is visible, and a log whose newest entries were cut off is noticed.
+
+        Where somebody has appended since the last look there was none: the next look begins from there.
+        """
+        with self._doubting(), self.engine.begin() as connection:
+            head = read_head(connection, lock=True)
+            if head is None:
                 return
-        with self._doubting():
-            self._append({}, is_idle=True)
+            if head.batch == self._last_batch:
+                self._write(connection, head, {})
+            else:
+                self._last_batch = head.batch
 
     # Before the transaction
 
@@ -164,16 +172,19 @@ class Sequencer:
         return record_entry(signature, value)
 
     def halt(self, shard: str, why: str) -> None:
-        """The rest of the shard waits for an operator; other shards flow."""
-        log.error("%s is halted at %d: %s", shard, self._places[shard].next, why)
+        """The rest of the shard waits for an operator; other shards flow. Raises Fenced where another carries it on."""
+        place = self._places[shard]
+        mine = {"shard_is": shard, "next_is": place.next, "hash_is": place.last_hash, "epoch_is": place.epoch}
+        with self._doubting(), self.engine.begin() as connection:
+            if connection.execute(_HALT, {**mine, "why": why[:2000]}).rowcount != 1:
+                raise Fenced(f"{READER} {shard} is no longer at {place.next} under epoch {place.epoch}")
+        log.error("%s is halted at %d: %s", shard, place.next, why)
         self._halted[shard] = why
-        with self.engine.begin() as connection:
-            connection.execute(update(tables.shards).where(tables.shards.c.shard == shard).values(halted=why[:2000]))
 
     # The transaction
 
-    def _append(self, stretches: Mapping[str, Stretch], *, is_idle: bool = False) -> None:
-        if not stretches and not is_idle:
+    def _append(self, stretches: Mapping[str, Stretch]) -> None:
+        if not stretches:
             return
         with self.engine.begin() as connection:
             head = read_head(connection, lock=True)
@@ -203,6 +214,7 @@ class Sequencer:
         self._extend(connection, head.size, levels[::HEIGHT])
         grown = {"size": frontier.size, "batch": head.batch + 1, "roots": b"".join(frontier.roots)}
         connection.execute(update(tables.head).where(tables.head.c.size == head.size).values(**grown))
+        self._last_batch = head.batch + 1
 
     def _extend(self, connection: Connection, size: int, levels: Sequence[bytes]) -> None:
         """A level's hashes behind those that a tree of that size has: its last tile, if it is partial, and new ones."""
@@ -278,18 +290,17 @@ def release_shard(engine: Engine, shard: str) -> str | None:
 
 _NAMED = itemgetter("source", "network", "id", "type", "subject", "actor", "time")
 
-_ADVANCE = (
-    update(tables.shards)
-    .where(
-        tables.shards.c.shard == bindparam("shard_is"),
-        tables.shards.c.next == bindparam("next_is"),
-        tables.shards.c.last_hash == bindparam("hash_is"),
-        tables.shards.c.epoch == bindparam("epoch_is"),
-    )
-    .values(
-        next=bindparam("to_next"), last_hash=bindparam("to_hash"), last_time=bindparam("to_time"), offset=bindparam("to_offset")
-    )
+_MINE = update(tables.shards).where(
+    tables.shards.c.shard == bindparam("shard_is"),
+    tables.shards.c.next == bindparam("next_is"),
+    tables.shards.c.last_hash == bindparam("hash_is"),
+    tables.shards.c.epoch == bindparam("epoch_is"),
 )
+"""The row of a shard that nobody else has claimed or advanced: nothing of it is changed in another way."""
+_ADVANCE = _MINE.values(
+    next=bindparam("to_next"), last_hash=bindparam("to_hash"), last_time=bindparam("to_time"), offset=bindparam("to_offset")
+)
+_HALT = _MINE.values(halted=bindparam("why"))
 
 
 def _claimed(connection: Connection, shard: str) -> Any:

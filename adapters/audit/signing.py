@@ -13,6 +13,7 @@ from adapters.audit import tables
 from adapters.audit.log import AuditLog
 from adapters.audit.tables import or_keep
 from adapters.crash import crashpoint
+from adapters.locks import AlreadyRuns, held
 from adapters.sql import reading
 from adapters.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
@@ -27,7 +28,18 @@ class Forked(RuntimeError):
 
 
 def sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | None:
-    """The note of a newly signed head; None where nothing was appended since. Raises RolledBack, Forked."""
+    """The note of a newly signed head; None where nothing was appended since, or another signs. Raises RolledBack, Forked.
+
+    One at a time with that file: a sleeper would put an older head into it, and an older copy of the database follow on.
+    """
+    try:
+        with held(last_signed.with_suffix(".lock"), "the signing of heads", within_seconds=0):
+            return _sign_head(engine, signer, last_signed)
+    except AlreadyRuns:
+        return None
+
+
+def _sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | None:
     log = AuditLog(engine)
     head = log.head()
     size = 0 if head is None else head.size

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from adapters.faust.backlog import Backlog, Chunk
+from adapters.faust.backlog import NO_REST, Backlog, Chunk, Rest
 from adapters.faust.chunks import App, ChunkSchema, Consumer, make_app
 from adapters.faust.watchdog import Lookout, Watchdog
 from adapters.kafka.locate import Behind, Looking, Lost, Unanswered, looking
@@ -68,16 +68,18 @@ class Group:
         instance: str | None = None,
         on_life: Callable[[], None] = lambda: None,
         lookout: Lookout | None = None,
+        rest: Rest = NO_REST,
     ) -> None:
         """`client` are aiokafka's options. `instance` makes a static member: it must be unique among those that live.
 
         `on_life` is called while the group reads, or could. `lookout` may be shared by the groups of a process.
+        `rest` lets turns grow under load.
         """
         self._reader, self._client = reader, dict(client)
         self._app: App = make_app(f"{network}.{reader.name}", client, self._resume, instance=instance)
         self._topic = self._app.topic(*reader.topics, key_type=bytes, value_type=bytes, schema=ChunkSchema())
         self._app.agent(self._topic, name=reader.name)(self._receive)
-        self._backlog = Backlog()
+        self._backlog = Backlog(rest=rest)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recoveries: dict[str, asyncio.Task[None]] = {}
         self._telemetry = ReaderTelemetry(reader.name)

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.types import TP
 
 from adapters.faust.chunks import App
-from adapters.kafka.bare import bare_consumer
+from adapters.kafka.bare import bare_consumer, tell_topics
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,7 @@ class Lookout:
             self._open = AsyncExitStack()
             self._consumer = await self._open.enter_async_context(bare_consumer(self._client, request_timeout_ms=5_000))
         client = self._consumer._client
-        # Told of all at once: of those that it does not know it would ask one a tenth of a second.
-        await client.set_topics(topics)
+        await tell_topics(self._consumer, topics)
         if not await client.force_metadata_update():
             raise KafkaConnectionError("no broker told its topics")
         found = {topic: parts for topic in sorted(topics) if (parts := client.cluster.partitions_for_topic(topic))}

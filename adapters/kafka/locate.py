@@ -5,21 +5,24 @@ followed by 0, 1, 2, …: a binary search is tried first and checked, and a scan
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
-from adapters.kafka.bare import bare_consumer
+from adapters.kafka.bare import bare_consumer, tell_topics
 from contracts import ZERO_HASH, shard_name
 
 PROBE_BYTES = 128 * 1024
 """What one look at the topic fetches. The broker sends at least one batch, however large."""
 ANSWER_SECONDS = 10.0
+GLANCE_SECONDS = 2.0
+"""What the broker does not give together in that time is asked for one by one."""
 
 
 class Lost(Exception):
@@ -63,10 +66,33 @@ class Looking:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset, and the one after the last."""
         tp = TopicPartition(topic, partition)
-        self._consumer.assign([tp])
-        first = await self._consumer.beginning_offsets([tp])
-        end = await self._consumer.end_offsets([tp])
-        return first[tp], end[tp]
+        return (await self.bounds_of([tp]))[tp]
+
+    async def bounds_of(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Of each the first offset, and the one after the last: two requests, however many they are."""
+        if not tps:
+            return {}
+        await tell_topics(self._consumer, {tp.topic for tp in tps})
+        first, end = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+        return {tp: (first[tp], end[tp]) for tp in tps}
+
+    async def at_each(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, ConsumerRecord[bytes, bytes]]:
+        """The first record at or after each offset, as far as the broker gives them together within GLANCE_SECONDS.
+
+        Where it gives none of a partition there may be one.
+        """
+        found: dict[TopicPartition, ConsumerRecord[bytes, bytes]] = {}
+        if not offsets:
+            return found
+        self._consumer.assign(list(offsets))
+        for tp, offset in offsets.items():
+            self._consumer.seek(tp, offset)
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(GLANCE_SECONDS):
+                while missing := [tp for tp in offsets if tp not in found]:
+                    record = await self._consumer.getone(*missing)
+                    found[TopicPartition(record.topic, record.partition)] = record
+        return found
 
     async def at(self, topic: str, partition: int, offset: int, end: int) -> ConsumerRecord[bytes, bytes] | None:
         """The first record at or after the offset: there may be holes. None if there is none before `end`."""
@@ -104,12 +130,26 @@ async def locate(look: Looking, topic: str, partition: int, sought: Sought, *, t
     `thorough` after a gap: then the next record itself is wanted, wherever it is, not a place that comes before it.
     """
     search = _Search(look, topic, partition, sought, *await look.bounds(topic, partition))
-    if not thorough and await search.hint_is_true():
-        return sought.hint
-    found = await search.by_halves()
-    if found is None and not thorough:
-        found = await search.at_the_end()
-    return await search.by_scan() if found is None else found
+    return await search.find(thorough=thorough)
+
+
+async def locate_all(look: Looking, sought: Mapping[TopicPartition, Sought]) -> dict[TopicPartition, int | Exception]:
+    """As `locate` for each, whose Lost, Behind, Forked or Unanswered is then its answer. Raises KafkaError.
+
+    Where the hints are true, as they are unless a topic was changed, it takes three requests, however many there are.
+    """
+    bounds = await look.bounds_of(sought)
+    searches = {tp: _Search(look, tp.topic, tp.partition, sought[tp], *bounds[tp]) for tp in sought}
+    glances = {tp: offset for tp, search in searches.items() if (offset := search.glance()) is not None}
+    for tp, record in (await look.at_each(glances)).items():
+        searches[tp].know(glances[tp], record)
+    found: dict[TopicPartition, int | Exception] = {}
+    for tp, search in searches.items():
+        try:
+            found[tp] = await search.find()
+        except (Lost, Behind, Forked, Unanswered) as error:
+            found[tp] = error
+    return found
 
 
 async def locate_offset(look: Looking, topic: str, partition: int, sought: Sought) -> int:
@@ -135,16 +175,34 @@ class _Search:
         self._look, self._topic, self._partition = look, topic, partition
         self._sought, self._first, self._end = sought, first, end
         self._shard = shard_name(topic, partition)
+        self._known: dict[int, ConsumerRecord[bytes, bytes]] = {}
+
+    async def find(self, *, thorough: bool = False) -> int:
+        if not thorough and await self.hint_is_true():
+            return self._sought.hint
+        found = await self.by_halves()
+        if found is None and not thorough:
+            found = await self.at_the_end()
+        return await self.by_scan() if found is None else found
+
+    def glance(self) -> int | None:
+        """The offset whose record says whether the hint is true; None where the hint is nowhere."""
+        if self._sought.next == 0 and self._first <= self._sought.hint < self._end:
+            return self._sought.hint
+        return self._sought.hint - 1 if self._first < self._sought.hint <= self._end else None
+
+    def know(self, offset: int, record: ConsumerRecord[bytes, bytes]) -> None:
+        """It is the first record at or after the offset."""
+        if record.offset < self._end:
+            self._known[offset] = record
 
     async def hint_is_true(self) -> bool:
         """One look: the record before the hint is the one that was applied last, or that at the hint is the first of all."""
-        if self._sought.next == 0 and self._first <= self._sought.hint < self._end:
-            record = await self._at(self._sought.hint)
-            return record is not None and self._is_next(record)
-        if not self._first < self._sought.hint <= self._end:
+        offset = self.glance()
+        record = None if offset is None else await self._at(offset)
+        if record is None:
             return False
-        record = await self._at(self._sought.hint - 1)
-        return record is not None and self._is_last(record)
+        return self._is_next(record) if offset == self._sought.hint else self._is_last(record)
 
     async def by_halves(self) -> int | None:
         """Right where the topic is in order; None where it is not, or where it does not hold the record."""
@@ -182,7 +240,7 @@ class _Search:
         raise Behind(f"{self._shard} ends at {highest if highest >= 0 else 'nothing'}, {applied} was applied", self._end)
 
     async def _at(self, offset: int) -> ConsumerRecord[bytes, bytes] | None:
-        return await self._look.at(self._topic, self._partition, offset, self._end)
+        return self._known.get(offset) or await self._look.at(self._topic, self._partition, offset, self._end)
 
     def _is_next(self, record: ConsumerRecord[bytes, bytes]) -> bool:
         if self._sequence(record) != self._sought.next:

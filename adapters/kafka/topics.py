@@ -1,18 +1,36 @@
 """The topics: their partitions and settings, made by one command and compared ever after."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.errors import (
+    BrokerNotAvailableError,
+    KafkaError,
+    NotControllerError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 WEEK_MS = 7 * 24 * 3600 * 1000
+MAKING_SECONDS = 60.0
+REQUEST_MS = 20_000
+PAUSE_SECONDS = 0.1
+MAY_PASS = (BrokerNotAvailableError, NotControllerError, RequestTimedOutError)
+"""Answers of a broker that has just started, or is slow: it may have begun all the same."""
 
 
 class TopicWrong(RuntimeError):
     """A topic exists with settings under which the log could be lost. The message says which, and what it must be."""
+
+
+class Unavailable(RuntimeError):
+    """The broker did not make the topics in time. Try again: what it made is kept."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +65,41 @@ def topics_of(contexts: Iterable[str], raw: Iterable[str], partitions: int) -> l
 async def create_topics(
     topics: Iterable[Topic], client: Mapping[str, Any], *, replicas: int = 1, min_insync_replicas: int = 1
 ) -> list[str]:
-    """Make those that are missing; the names that were made. Raises TopicWrong where one exists otherwise."""
+    """Make those that are missing, with one request; the names that were made.
+
+    All are there, led and compared when it returns: a broker may time out, make a half, or, just started, not know yet what
+    it has. Raises TopicWrong where one exists otherwise or is refused, Unavailable.
+    """
+    wanted = {topic.name: topic for topic in topics}
+    fresh = {
+        t.name: NewTopic(t.name, t.partitions, replicas, topic_configs=t.settings(min_insync_replicas)) for t in wanted.values()
+    }
+    made: set[str] = set()
+    compared: set[str] = set()
+    why: object = "the broker has no controller yet"
+    deadline = time.monotonic() + MAKING_SECONDS
     admin = AIOKafkaAdminClient(**client)
     await admin.start()
     try:
-        wanted = {topic.name: topic for topic in topics}
-        existing = set(await admin.list_topics())
-        await _compare(admin, [wanted[name] for name in wanted.keys() & existing])
-        fresh = [
-            NewTopic(t.name, t.partitions, replicas, topic_configs=t.settings(min_insync_replicas))
-            for t in wanted.values()
-            if t.name not in existing
-        ]
-        if fresh:
-            answer = await admin.create_topics(fresh)
-            _refuse_errors(answer)
-        return sorted(topic.name for topic in fresh)
+        while time.monotonic() < deadline:
+            led = await _led(admin)
+            # Before anything is made beside what is wrong.
+            await _compare(admin, [wanted[name] for name in sorted(wanted.keys() & led - made - compared)])
+            compared |= led
+            missing = [topic for name, topic in fresh.items() if name not in led]
+            if not missing:
+                return sorted(made)
+            try:
+                if (await admin.describe_cluster())["controller_id"] >= 0:
+                    why = await _make(admin, missing, made)
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                why = error
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise Unavailable(
+            f"{missing[0].name} and {len(missing) - 1} more topics were not made in {MAKING_SECONDS:.0f} s: {why}"
+        )
     finally:
         await admin.close()
 
@@ -98,20 +135,34 @@ async def _compare(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    wanted = dict.fromkeys(("cleanup.policy", "retention.ms", "max.message.bytes", "min.insync.replicas"), "")
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, wanted) for name in names]
     found: dict[str, dict[str, str]] = {}
     answers: list[Any] = await admin.describe_configs(resources) if resources else []
     for answer in answers:
         for resource in answer.resources:
             name, entries = resource[3], resource[4]
-            wanted = ("cleanup.policy", "retention.ms", "max.message.bytes", "min.insync.replicas")
-            found[name] = {entry[0]: entry[1] for entry in entries if entry[0] in wanted}
+            found[name] = {entry[0]: entry[1] for entry in entries}
     return found
 
 
-def _refuse_errors(answer: Any) -> None:
-    for error in answer.topic_errors:
-        name, code = error[0], error[1]
-        message = error[2] if len(error) > 2 else ""
-        if code not in (0, TopicAlreadyExistsError.errno):
-            raise TopicWrong(f"{name} could not be made: {message or f'error {code}'}")
+async def _led(admin: AIOKafkaAdminClient) -> set[str]:
+    """The topics of which each partition can be written to."""
+    found = await admin.describe_topics()
+    return {t["topic"] for t in found if t["partitions"] and all(p["leader"] >= 0 for p in t["partitions"])}
+
+
+async def _make(admin: AIOKafkaAdminClient, missing: list[NewTopic], made: set[str]) -> str:
+    """Ask for them; what keeps some from being there. Raises TopicWrong for one that will never be made."""
+    answer: Any = await admin.create_topics(missing, timeout_ms=REQUEST_MS)
+    why = "their partitions have no leader yet"
+    for name, code, *said in answer.topic_errors:
+        error = for_code(code)
+        message = f"{name}: {said[0] if said and said[0] else error.__name__}"
+        if code == 0:
+            made.add(name)
+        elif issubclass(error, MAY_PASS):
+            why = message
+        elif error is not TopicAlreadyExistsError:
+            raise TopicWrong(f"{message}; it could not be made")
+    return why

@@ -8,18 +8,22 @@ database's own free pages, is gone as well.
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unwrap
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as wrap
 from sqlalchemy import Engine, delete, insert, select, update
 
 from adapters.keys import KeyFileUnsafe
+from adapters.locks import held
 from adapters.sql import reading
 from adapters.vault.tables import sealing_keys
 
+OTHERS_SECONDS = 60.0
+"""How long another's change of the vault is waited for."""
 _NONCE_BYTES = 24
 
 
@@ -38,19 +42,27 @@ class KeyOf:
 
 
 class Vault:
-    """Sealing keys in a database, wrapped under the newest master in `folder`. Raises KeyFileUnsafe where others read it."""
+    """Sealing keys in a database, wrapped under the newest master in `folder`.
+
+    Raises KeyFileUnsafe where others read it, AlreadyRuns where another's change of the vault does not come to an end.
+    """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine, self._folder = engine, folder
         if not self._masters():
-            self._make_master(1)
+            with self._alone():
+                if not self._masters():
+                    self._make_master(1)
 
     def key_for(self, person: str, retention_class: str, year: int) -> tuple[KeyOf, bool]:
         """The person's key for records of that class and year, and whether it was made just now."""
         wanted = (sealing_keys.c.person == person) & (sealing_keys.c.retention_class == retention_class)
-        with self._engine.begin() as connection:
-            row = connection.execute(select(sealing_keys).where(wanted & (sealing_keys.c.year == year))).first()
-            if row is not None:
+        known = select(sealing_keys).where(wanted & (sealing_keys.c.year == year))
+        with reading(self._engine) as connection:
+            if (row := connection.execute(known).first()) is not None:
+                return KeyOf(row.key, person, retention_class, year), False
+        with self._alone(), self._engine.begin() as connection:
+            if (row := connection.execute(known).first()) is not None:
                 return KeyOf(row.key, person, retention_class, year), False
             made = KeyOf(os.urandom(16).hex(), person, retention_class, year)
             version = max(self._masters())
@@ -64,11 +76,13 @@ class Vault:
 
     def open(self, key: str) -> bytes:
         """The key itself. Raises Destroyed."""
-        with reading(self._engine) as connection:
-            row = connection.execute(select(sealing_keys).where(sealing_keys.c.key == key)).first()
-        if row is None:
-            raise Destroyed(f"the sealing key {key} is destroyed, or was never here")
-        return self._unwrap(bytes(row.wrapped), key, row.master)
+        row = self._row(key)
+        try:
+            return self._unwrap(bytes(row.wrapped), key, row.master)
+        except FileNotFoundError:
+            # Its master may have been replaced since the row was read.
+            row = self._row(key)
+            return self._unwrap(bytes(row.wrapped), key, row.master)
 
     def keys_of(self, person: str) -> Sequence[KeyOf]:
         """All that are left of a person."""
@@ -78,10 +92,23 @@ class Vault:
 
     def destroy(self, keys: Sequence[str]) -> None:
         """Delete the keys, and make every older copy of them unreadable. Doing it twice is harmless."""
-        with self._engine.begin() as connection:
-            connection.execute(delete(sealing_keys).where(sealing_keys.c.key.in_(keys)))
-        self._rotate_master()
-        self._scrub()
+        with self._alone():
+            with self._engine.begin() as connection:
+                connection.execute(delete(sealing_keys).where(sealing_keys.c.key.in_(keys)))
+            self._rotate_master()
+            self._scrub()
+
+    def _row(self, key: str) -> Any:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(sealing_keys).where(sealing_keys.c.key == key)).first()
+        if row is None:
+            raise Destroyed(f"the sealing key {key} is destroyed, or was never here")
+        return row
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """One at a time changes masters or wraps under them: a master that two make is one of which all keys are lost."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return held(self._folder / "vault.lock", "a change of the vault", within_seconds=OTHERS_SECONDS)
 
     def _rotate_master(self) -> None:
         """Wrap what is left under a new master, then destroy the old ones. A crash in between leaves both, and is repeated."""
@@ -107,14 +134,15 @@ class Vault:
         return {int(path.stem.removeprefix("vault-")): path for path in self._folder.glob("vault-*.master")}
 
     def _make_master(self, version: int) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._folder / f"vault-{version}.master"
         descriptor = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(os.urandom(32))
             file.flush()
             os.fsync(file.fileno())
-        path.with_suffix(".new").rename(path)
+        # Not a rename: never over a master that is there.
+        os.link(path.with_suffix(".new"), path)
+        path.with_suffix(".new").unlink()
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -90,7 +90,7 @@ def _as_failure(error: Exception) -> Failure:
     if names & {"InvalidSettings", "NoSuchProjection", "NoSuchSet", "NoSuchReader"}:
         return Failure(str(error), exit_code=Exit.USAGE)
     if names & _FOUND_WRONG:
-        return Failure(str(error), exit_code=Exit.FOUND_WRONG)
+        return Failure(str(error), getattr(error, "remedy", None), exit_code=Exit.FOUND_WRONG)
     if names & _AWAY:
         return Failure(str(error) or type(error).__name__, exit_code=Exit.UNAVAILABLE)
     if "ConnectionError" in names or "OperationalError" in names or "KafkaConnectionError" in names:
@@ -102,6 +102,6 @@ def _as_failure(error: Exception) -> Failure:
 
 
 # What was asked cannot be, and the text says why.
-_FOUND_WRONG = frozenset({"NotAccepted", "NotInLog", "KeyFileUnsafe", "BadGenesis", "NoSuchKey"})
+_FOUND_WRONG = frozenset({"NotAccepted", "NotInLog", "KeyFileUnsafe", "BadGenesis", "NoSuchKey", "AlreadyRuns"})
 # Errors whose own text says what to do.
 _AWAY = frozenset({"Unavailable", "NotStarted", "ServerFailed", "PortTaken", "JavaMissing", "JarsMissing", "PostgresMissing"})

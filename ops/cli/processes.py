@@ -29,8 +29,9 @@ def up(
 
     async def run() -> None:
         found = deployment()
-        await found.prepare()
+        # Before anything is prepared under whoever runs there already.
         supervisor = Supervisor(parts_of(found, workers), found.settings.home, tell)
+        await found.prepare()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
         await supervisor.run()

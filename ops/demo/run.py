@@ -127,8 +127,8 @@ async def run(deployment: Deployment, options: Options, stage: Stage, tell: Call
         settings = deployment.settings
         deployment = Deployment(settings.model_copy(update={"outside": "paper", "clock": settings.home / "clock"}))
         People.of(deployment)
-    await deployment.prepare()
     supervisor = Supervisor(parts_of(deployment, options.workers), deployment.settings.home, tell)
+    await deployment.prepare()
     running = asyncio.create_task(supervisor.run())
     try:
         result = await _Demo(deployment, options, stage).play()

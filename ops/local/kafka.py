@@ -60,7 +60,7 @@ class Status:
 def start(home: Path, *, settings: Settings | None = None, timeout_seconds: float = START_SECONDS) -> str:
     """Start the broker, if it does not run, and wait until it answers. Returns its address.
 
-    Raises JavaMissing, JarsMissing, PortTaken, ServerFailed. `settings` say where Java and the cache of jars are.
+    Raises JavaMissing, JarsMissing, PortTaken, ServerFailed, AlreadyRuns. `settings` say where Java and the cache of jars are.
     """
     settings = settings or Settings()
     folder = _folder(home)
@@ -80,7 +80,7 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
 
 
 def stop(home: Path) -> bool:
-    """End the broker in order. False if it did not run."""
+    """End the broker in order. False if it did not run. Raises AlreadyRuns."""
     with alone(_folder(home)):
         process = recorded(_folder(home) / "pid")
         if process is None:

@@ -60,7 +60,7 @@ class Status:
 def start(home: Path, *, settings: Settings | None = None, timeout_seconds: float = START_SECONDS) -> str:
     """Start the server, if it does not run, and wait until it answers. Returns the URL of its database.
 
-    Raises PostgresMissing, PortTaken, ServerFailed. `settings` say where its programs are.
+    Raises PostgresMissing, PortTaken, ServerFailed, AlreadyRuns. `settings` say where its programs are.
     """
     folder = _folder(home)
     with alone(folder):
@@ -78,7 +78,7 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
 
 
 def stop(home: Path) -> bool:
-    """End the server in order: transactions that are open are undone. False if it did not run."""
+    """End the server in order: transactions that are open are undone. False if it did not run. Raises AlreadyRuns."""
     folder = _folder(home)
     with alone(folder):
         process = recorded(folder / "pid")

@@ -4,22 +4,25 @@ A pid is used again after its process ended, so a pid alone is no proof. What is
 moment at which its process started, which Linux tells (proc(5)).
 """
 
-import fcntl
 import os
 import pwd
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from adapters.locks import held
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOG_BYTES = 10_000_000
+OTHERS_SECONDS = 120.0
+"""How long another start or stop of a server is waited for: longer than either may take."""
 
 
 class ServerFailed(Exception):
@@ -131,13 +134,9 @@ def identity(user: str | None) -> dict[str, Any]:
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder against another start or stop of the same server."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Hold a folder against another start or stop of the same server. Raises AlreadyRuns if that does not come to an end."""
+    return held(folder / "lock", f"a start or stop of {folder.name}", within_seconds=OTHERS_SECONDS)
 
 
 def free_port() -> int:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from adapters.sql import reading
 from adapters.views import parked_streams
 from tests.adapters.logs import Log, Process, eventually, folded_digest, open_views, view_digest
+from tests.chance import seed
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_reader_leaves_no_files_where_it_was_started(log: Log, views: Engine, 
 def test_readers_that_are_killed_and_stopped_under_load_lose_and_double_nothing(
     log: Log, views: Engine, tmp_path: Path
 ) -> None:
-    choice = random.Random(7)
+    choice = random.Random(seed())
     publishing = threading.Thread(target=log.publish, args=(log.fill(12_000), 0.06))
     readers = [Process(log, url_of(views), tmp_path) for _ in range(2)]
     publishing.start()

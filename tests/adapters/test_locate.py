@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
-from adapters.kafka.locate import Behind, Forked, Looking, Lost, Sought, locate, locate_offset, looking
+from adapters.kafka.locate import Behind, Forked, Looking, Lost, Sought, locate, locate_all, locate_offset, looking
 from adapters.kafka.topics import Topic, create_topics
 from contracts import ZERO_HASH
 from tests.adapters.shards import Shard
@@ -118,6 +119,69 @@ def test_what_is_wrong_with_the_topic_has_a_name(kafka: str, topic: str) -> None
     assert found(
         kafka, topic + "5", [b"{}"], lambda look: locate(look, topic + "5", 0, position(shard, 1, 0))
     ) == [Forked]  # fmt: skip
+
+
+def test_many_positions_are_found_together_as_each_alone(kafka: str) -> None:
+    """Right and wrong hints, repeats, holes, topics that are empty, behind, lost or of another history: each its own answer."""
+    context, client = f"t{uuid4().hex}", {"bootstrap_servers": kafka}
+    topics = [f"{context}{n}.events" for n in range(12)]
+    shards = {TopicPartition(topic, n): Shard(topic).fill(30) for topic in topics for n in range(4)}
+    sought: dict[TopicPartition, Sought] = {}
+
+    async def run() -> tuple[dict[TopicPartition, Any], dict[TopicPartition, Any], int]:
+        await create_topics([Topic(topic, 4) for topic in topics], client)
+        async with AIOKafkaProducer(**client, linger_ms=5) as producer:
+            for n, (tp, shard) in enumerate(shards.items()):
+                values, sought[tp] = shard.values, position(shard, 20, 20)
+                match n % 8:
+                    case 0:
+                        sought[tp] = position(shard, 30, 30)
+                    case 1:
+                        values, sought[tp] = [], position(shard, 0, 0)
+                    case 2:
+                        sought[tp] = position(shard, 0, 0)
+                    case 3:
+                        sought[tp] = position(shard, 12, 7)
+                    case 4:
+                        values = values[:15]
+                    case 5:
+                        values = values[25:]
+                    case 6:
+                        sought[tp] = Sought(20, "0" * 64, 20)
+                await asyncio.gather(*[await producer.send(tp.topic, v, partition=tp.partition) for v in values])
+        async with looking(client) as look:
+            together = await locate_all(look, sought)
+            alone: dict[TopicPartition, Any] = {}
+            for tp, place in sought.items():
+                try:
+                    alone[tp] = await locate(look, *tp, place)
+                except (Lost, Behind, Forked) as error:
+                    alone[tp] = error
+        async with looking(client) as look:
+            requests = counted(look)
+            right = {tp: place for n, (tp, place) in enumerate(sought.items()) if n % 8 in (0, 1, 2, 7)}
+            assert await locate_all(look, right) == {tp: place.hint for tp, place in right.items()}
+            few = len([request for request in requests if request != "MetadataRequest"])
+        return together, alone, few
+
+    together, alone, few = asyncio.run(run())
+
+    assert {tp: repr(answer) for tp, answer in together.items()} == {tp: repr(answer) for tp, answer in alone.items()}
+    assert {type(answer) for answer in together.values()} == {int, Behind, Lost, Forked}
+    assert few < len(sought) / 2
+
+
+def counted(look: Looking) -> list[str]:
+    """The names of the requests that are sent from now on."""
+    client: Any = look._consumer._client
+    send, names = client.send, list[str]()
+
+    async def sending(node: int, request: object, **options: Any) -> Any:
+        names.append(type(request).__name__)
+        return await send(node, request, **options)
+
+    client.send = sending
+    return names
 
 
 def test_an_offset_is_believed_only_beside_the_record_that_was_read(kafka: str, topic: str) -> None:

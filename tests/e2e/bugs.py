@@ -4,11 +4,11 @@ Each is a function that a forked `spaceos` process calls before anything else (t
 """
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -52,7 +52,7 @@ def every(n: int, *, first: int = 0) -> Callable[[], bool]:
 @plant("I3")
 def no_dedupe() -> None:
     """What came before is decided again."""
-    original, name, due = deciding._Batch._rule, deciding._identity, every(1)
+    original, name, due, numbers = deciding._Batch._rule, deciding._identity, every(1), count()
     seen: set[str] = set()
 
     def rule(self: Any, chunk: Any, checked: Any) -> None:
@@ -63,7 +63,7 @@ def no_dedupe() -> None:
         found = name(checked)
         again = found in seen
         seen.add(found)
-        return f"{found} {os.urandom(4).hex()}" if again and due() else found
+        return f"{found} {next(numbers)}" if again and due() else found
 
     deciding._Batch._rule, deciding._identity = rule, identity  # type: ignore[method-assign]
 

@@ -1,22 +1,18 @@
 """A deployment for each test, and the seed from which everything random follows."""
 
-import os
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ops.local import kafka as local_kafka
+from tests import chance
 from tests.e2e.harness import Deployment
 
 
 @pytest.fixture
 def seed() -> int:
-    """SPACEOS_E2E_SEED runs one again."""
-    chosen = int(os.environ.get("SPACEOS_E2E_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"SPACEOS_E2E_SEED={chosen}")
-    return chosen
+    return chance.seed()
 
 
 @pytest.fixture

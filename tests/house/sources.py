@@ -1,6 +1,8 @@
 """The repository as data: its files, its modules, its syntax trees."""
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -36,6 +38,14 @@ def modules(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path, tree(path)
+
+
+def import_all(*folders: str) -> None:
+    for folder in folders:
+        package = importlib.import_module(folder)
+        for module in pkgutil.walk_packages(package.__path__, f"{folder}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
 
 
 def files_of(layer: str, context: str) -> list[Path]:

@@ -28,18 +28,15 @@ def test_no_installed_distribution_owns_one_of_our_names() -> None:
 
 
 IMPORT_ALL = """
-import importlib, pkgutil, socket, sys
+import socket, sys
 
 def refuse(*args, **kwargs):
     raise SystemExit(f"a socket was opened: {args}")
 
 socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = socket.socket.sendto = refuse
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = refuse
-for layer in sys.argv[1:]:
-    package = importlib.import_module(layer)
-    for module in pkgutil.walk_packages(package.__path__, f"{layer}."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+from tests.house.sources import import_all
+import_all(*sys.argv[1:])
 """
 
 

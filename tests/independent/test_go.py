@@ -23,6 +23,7 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from tests.adapters.audit.log import NETWORK, three
 from tests.adapters.audit.log import WRITER as TALLY_WRITER
+from tests.chance import seed
 from tests.independent.history import LOG, POLICY, WITNESSES, Deployed, lively
 from tests.independent.verifier import changed, flipped, read_pack, write_zip
 
@@ -171,7 +172,7 @@ def test_others_refuse_a_proof_that_was_changed(program: Path, large: tuple[Audi
 
 
 def _proofs(log: AuditLog, sizes: list[int]) -> Iterator[dict[str, Any]]:
-    chance = random.Random(1)
+    chance = random.Random(seed())
     for size in sizes:
         tree = log.tree(size)
         for index in {0, size - 1, *(chance.randrange(size) for _ in range(240))}:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -52,6 +53,20 @@ def test_start_outlives_its_command_and_may_be_said_twice(home: Path) -> None:
     now = json.loads(status.stdout)
     assert now["state"] == "running"
     assert os.getsid(now["pid"]) != os.getsid(0)
+
+
+def test_starts_at_once_start_one(tmp_path: Path) -> None:
+    """Two would take each other's ports, and the one that is noted last hide the other."""
+    pipes: dict[str, Any] = {"env": {**os.environ, "SPACEOS_HOME": str(tmp_path)}, "stdout": subprocess.PIPE, "text": True}
+    starts = [subprocess.Popen([SPACEOS, "kafka", "start", "--json"], **pipes) for _ in range(3)]
+    try:
+        said = {start.communicate(timeout=100)[0] for start in starts}
+
+        assert [start.returncode for start in starts] == [0, 0, 0]
+        assert {json.loads(one)["address"] for one in said} == {kafka.address(tmp_path)}
+        assert kafka.status(tmp_path).state == "running"
+    finally:
+        kafka.stop(tmp_path)
 
 
 def test_a_port_that_somebody_takes_while_the_first_start_goes_on_is_given_up_for_another(tmp_path: Path) -> None:

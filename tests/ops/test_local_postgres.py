@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -53,6 +54,20 @@ def test_start_may_be_said_twice_and_its_address_is_a_store(home: Path) -> None:
     assert json.loads(first.stdout) == json.loads(second.stdout)
     assert ask(address, "SELECT current_database()") == [("spaceos",)]
     assert Settings(store=address).store == postgres.address(home)
+
+
+def test_starts_at_once_start_one(tmp_path: Path) -> None:
+    """The second would make another password, which the first one's data do not know."""
+    pipes: dict[str, Any] = {"env": {**os.environ, "SPACEOS_HOME": str(tmp_path)}, "stdout": subprocess.PIPE, "text": True}
+    starts = [subprocess.Popen([SPACEOS, "postgres", "start", "--json"], **pipes) for _ in range(3)]
+    try:
+        said = {start.communicate(timeout=100)[0] for start in starts}
+
+        assert [start.returncode for start in starts] == [0, 0, 0]
+        assert len(said) == 1
+        assert ask(postgres.address(tmp_path), "SELECT 1") == [(1,)]
+    finally:
+        postgres.remove(tmp_path)
 
 
 def test_a_commit_is_durable_as_it_comes(home: Path) -> None:

@@ -1,18 +1,20 @@
 """A slot has one process: two with one name would take the group from each other for ever."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from adapters.locks import AlreadyRuns
 from ops.compose import Deployment
-from ops.serve import SlotTaken, hold_slot, parts_of
+from ops.serve import hold_slot, parts_of
 from ops.settings import Settings
 
 
 def test_a_slot_is_held_once_by_each_kind_of_process(tmp_path: Path) -> None:
     names = [hold_slot(tmp_path, kind, "1") for kind in ("worker", "projector", "auditor")]
 
-    with pytest.raises(SlotTaken, match="another process is projector 1"):
+    with pytest.raises(AlreadyRuns, match=f"projector 1 runs already in {tmp_path}: pid {os.getpid()} on "):
         hold_slot(tmp_path, "projector", "1")
 
     assert names[0] is not None

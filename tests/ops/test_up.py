@@ -102,6 +102,22 @@ def test_a_command_is_traced_and_counted_from_the_client_to_the_view(up: Up) -> 
     _until(lambda: 'reader="key_registry"' in up.metrics(2), "the reader's count")
 
 
+def test_a_second_up_on_the_same_home_says_who_runs_there_and_changes_nothing(up: Up) -> None:
+    """Two took each other's shards to and fro, and the one that ended first left an `up.json` without a process in it."""
+    before = (up.home / "up.json").read_bytes()
+
+    second = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "up", "--json"],
+        env={**os.environ, "SPACEOS_HOME": str(up.home)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert second.returncode == 1
+    [said] = second.stdout.splitlines()
+    assert f"pid {up.process.pid} on " in json.loads(said)["error"]
+    assert f"kill {up.process.pid}" in json.loads(said)["remedy"]
+    assert (up.home / "up.json").read_bytes() == before
+
+
 def test_what_is_killed_is_started_again(up: Up) -> None:
     before = up.pids()["worker-1"]
 

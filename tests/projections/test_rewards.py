@@ -42,6 +42,7 @@ from projections.rewards import (
     yield_of,
 )
 from projections.rewards.tables import TABLES
+from tests.chance import seeds
 from tests.commands.test_rewards import FREE_MODEL, GENESIS, PAYEE, STAKE, N, a_whole_day, earned, root_of
 from tests.projections.records import chain
 
@@ -194,7 +195,8 @@ def test_every_batch_size_gives_one_digest_and_every_event_twice_changes_nothing
     engine.dispose()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(3))
 def test_streams_of_several_shards_fold_to_the_same_rows_in_any_interleaving(tmp_path: Path, seed: int) -> None:
     """A row is written from one stream only, so no order between streams matters."""
     chance = random.Random(seed)

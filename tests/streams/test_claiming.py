@@ -42,6 +42,7 @@ from streams import Outside, Projection, Stream, TodoList
 from streams import ledger as ledger_wiring
 from streams import rewards as rewards_wiring
 from streams.rewards.claiming import WINDOW_BLOCKS, Claims
+from tests.chance import seeds
 from tests.commands.test_rewards import GENESIS, OWNER, PAYEE, N, fee
 from tests.streams.town import Seat, Town, patiently
 
@@ -418,9 +419,10 @@ def test_what_each_wallet_may_claim_is_what_the_contract_would_pay(tmp_path: Pat
 # Faults
 
 
-FAULTS = [None, *(Faults(seed, fail=15, time_out=15, duplicate=20, delay=20, reorder=20) for seed in range(4))]
+FAULTS = [None, *(Faults(seed, fail=15, time_out=15, duplicate=20, delay=20, reorder=20) for seed in seeds(4))]
 
 
+@pytest.mark.chance
 @pytest.mark.parametrize("faults", FAULTS, ids=lambda faults: "faultless" if faults is None else f"seed {faults.seed}")
 def test_fees_become_a_root_and_the_root_money_whatever_the_chain_loses(tmp_path: Path, faults: Faults | None) -> None:
     town = ClaimTown(tmp_path, faults)

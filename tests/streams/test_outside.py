@@ -50,6 +50,7 @@ from streams import ledger as ledger_wiring
 from streams import outside as outside_wiring
 from streams import treasury as treasury_wiring
 from streams.outside.comparing import undivided
+from tests.chance import seeds
 from tests.domain.given import did
 from tests.streams.town import STORE, Town, patiently
 
@@ -143,9 +144,10 @@ def slots_in(town: MoneyTown) -> list[str]:
         return [found.slot for found in slots_of(USD, connection)]
 
 
-FAULTS = [None, *(Faults(seed, fail=15, time_out=15, duplicate=20, delay=20, reorder=20) for seed in range(6))]
+FAULTS = [None, *(Faults(seed, fail=15, time_out=15, duplicate=20, delay=20, reorder=20) for seed in seeds(6))]
 
 
+@pytest.mark.chance
 @pytest.mark.parametrize("faults", FAULTS, ids=lambda faults: "faultless" if faults is None else f"seed {faults.seed}")
 def test_money_comes_becomes_coins_is_burned_paid_and_reconciled(tmp_path: Path, faults: Faults | None) -> None:
     town = begin(tmp_path, faults)

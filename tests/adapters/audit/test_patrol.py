@@ -125,3 +125,19 @@ def test_the_signing_stops_until_an_operator_has_looked_into_it(log: Log) -> Non
     with log.engine.connect() as connection:
         rows = connection.execute(text("select status from audit_refusals order by id")).scalars().all()
     assert rows == [422, RESOLVED]
+
+
+def test_what_was_found_before_an_operator_looked_into_it_stops_nothing_after(log: Log) -> None:
+    """A patrol that was suspended between its look and its word: its next look says what is still so."""
+    log.tamper("update audit_leaves set actor = 'did:key:z6MkNobody'")
+    sleeper, other = patrol(log), patrol(log)
+    found = sleeper.turn()[0]
+    other.distrust(other.turn()[0], 1_000)
+    resolve_refusal(log.engine, 2_000, "a test")
+
+    sleeper.distrust(found, 2_001)
+    before = standing_refusal(log.engine)
+    sleeper.distrust(sleeper.turn()[0], 2_002)
+
+    assert before is None
+    assert standing_refusal(log.engine) is not None

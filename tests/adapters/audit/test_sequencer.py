@@ -1,5 +1,6 @@
 """Whatever happens while records are sequenced: each is in the tree once, in its shard's order, or its shard is halted."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from sqlalchemy import Engine, event, insert, text
 
 from adapters.audit import AuditLog, Sequencer, check_log, tables
 from adapters.audit.log import NotInLog
+from adapters.audit.reader import SequencerReader
 from adapters.audit.sequencer import AnotherNetwork, release_shard
 from adapters.keys import verify
 from adapters.sql import engine_for
@@ -19,6 +21,7 @@ from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tree import leaf_hash, verify_inclusion
 from adapters.views.positions import Fenced
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
+from tests.chance import seeds
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
 
@@ -63,7 +66,8 @@ def whole(shards: list[SignedShard]) -> dict[str, list[int]]:
     return {shard.name: list(range(len(shard.records))) for shard in shards}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(4))
 def test_any_delivery_puts_each_record_in_the_log_once(engine: Engine, seed: int) -> None:
     """Chunks of any size, in any order of shards, delivered again whenever it pleases, with pauses in which it is idle."""
     chance, shards = random.Random(seed), three()
@@ -116,7 +120,8 @@ def test_batches_of_every_size_fill_the_tiles(engine: Engine, sizes: tuple[int, 
     assert findings(engine) == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(3))
 def test_batches_that_are_handed_over_together_are_those_handed_over_alone(tmp_path: Any, seed: int) -> None:
     """While one is taken in the next is verified, and the log is the same: also behind gaps, repeats and bad records."""
     chance, shards = random.Random(seed), three(40)
@@ -347,6 +352,69 @@ def test_a_halted_shard_goes_on_when_an_operator_says_so(engine: Engine) -> None
     assert not heir.halted
     assert records(engine) == whole([shard])
     assert release_shard(engine, shard.name) is None
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_timer_of_one_that_another_has_followed_halts_nothing(engine: Engine, monkeypatch: Any, goes_on: bool) -> None:
+    """Its shard waited for a record that the new owner has, or is to have."""
+    monkeypatch.setattr("adapters.audit.reader.GAP_SECONDS", 0.0)
+    shard = SignedShard(0).fill(8)
+    told: list[str] = []
+
+    async def on_halt(name: str, *_: Any) -> None:
+        told.append(name)
+
+    async def play() -> None:
+        reader = SequencerReader(sequencer(engine), ["tally.events"], on_halt=on_halt)
+        await reader.claim([shard.name])
+        await reader.apply({shard.name: [*shard.records[:2], *shard.records[4:6]]})
+        successor = claimed(engine, [shard])
+        if goes_on:
+            successor.apply({shard.name: shard.records})
+        await asyncio.sleep(0.01)
+        await reader.give_up_on_gaps()
+
+    asyncio.run(play())
+    heir = claimed(engine, [shard])
+    heir.apply({shard.name: shard.records})
+
+    assert not heir.halted
+    assert not told
+    assert records(engine) == whole([shard])
+    assert findings(engine) == []
+
+
+def test_what_may_not_be_in_the_log_halts_no_shard_that_another_has_followed(engine: Engine) -> None:
+    """What it met may have been met on an older topic's partition than its successor's."""
+    shard = SignedShard(0).fill(4)
+    sleeper = claimed(engine, [shard])
+    claimed(engine, [shard])
+
+    with pytest.raises(Fenced):
+        sleeper.apply({shard.name: [replace(shard.records[0], headers=[])]})
+
+    assert not sleeper.halted
+    assert not claimed(engine, [shard]).halted
+
+
+def test_silence_is_sealed_by_one_and_only_where_there_was_silence(engine: Engine) -> None:
+    """An auditor without a shard, or one that slept, is not the one to say that nothing came."""
+    shard = SignedShard(0).fill(4)
+    idle, busy = claimed(engine, three(1)), claimed(engine, [shard])
+    idle.seal_idle()
+    busy.apply({shard.name: shard.records[:2]})
+
+    idle.seal_idle()
+    after_one_look = AuditLog(engine).head()
+    idle.seal_idle()
+    after_silence = AuditLog(engine).head()
+    busy.seal_idle()
+    again = AuditLog(engine).head()
+
+    assert after_one_look is not None
+    assert after_silence is not None
+    assert again is not None
+    assert (after_one_look.size, after_silence.size, again.size) == (3, 4, 4)
 
 
 def test_what_is_missing_is_waited_for(engine: Engine) -> None:

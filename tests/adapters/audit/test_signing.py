@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from adapters.audit import AuditLog, Forked, RolledBack, Sequencer, check_log, sign_head
 from adapters.audit.log import NotInLog
 from adapters.keys import verify
+from adapters.locks import held
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.tlog.checkpoints import open_checkpoint
@@ -220,3 +221,14 @@ def test_checking_reads_only(log: Log) -> None:
     log.checks()
 
     assert contents() == before
+
+
+def test_one_at_a_time_signs_with_a_file(log: Log) -> None:
+    """One that slept before it wrote would put an older head into the file, and an older database would sign on."""
+    log.sequencer.seal_idle()
+    log.sequencer.seal_idle()
+    with held(log.last.with_suffix(".lock"), "another auditor"):
+        nothing = log.sign()
+
+    assert nothing is None
+    assert log.sign() is not None

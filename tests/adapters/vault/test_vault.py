@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Engine, text
@@ -74,7 +76,7 @@ def test_the_master_that_could_open_an_older_copy_is_gone(engine: Engine, tmp_pa
 
     with pytest.raises(FileNotFoundError):
         vault.open(key)
-    assert len(list((tmp_path / "keys").iterdir())) == 1
+    assert len(list((tmp_path / "keys").glob("*.master"))) == 1
 
 
 def test_nothing_of_a_destroyed_key_or_its_person_is_left_in_the_file(tmp_path: Path) -> None:
@@ -105,13 +107,37 @@ def test_a_rotation_that_was_interrupted_is_finished_by_the_next(engine: Engine,
     again.destroy([ada.key])
 
     assert again.open(bob.key) == secret
-    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["vault-3.master"]
+    assert [path.name for path in (tmp_path / "keys").glob("*.master")] == ["vault-3.master"]
+
+
+def test_vaults_at_once_lose_no_key(engine: Engine, tmp_path: Path) -> None:
+    """Two auditors erase, others seal meanwhile: of a master that two make at once, all keys of one are lost."""
+    barrier = Barrier(4)
+
+    def use(name: str) -> list[str]:
+        mine = engine_for(engine.url)
+        barrier.wait()
+        vault = Vault(mine, tmp_path / "keys")
+        kept = []
+        for n in range(6):
+            gone, stays = (vault.key_for(f"{name} {n} {what}", "none", 2026)[0].key for what in ("gone", "stays"))
+            vault.destroy([gone])
+            kept.append(stays)
+        mine.dispose()
+        return kept
+
+    with ThreadPoolExecutor(4) as pool:
+        kept = [key for keys in pool.map(use, "abcd") for key in keys]
+
+    vault = Vault(engine, tmp_path / "keys")
+    assert len({vault.open(key) for key in kept}) == 24
+    assert len(list((tmp_path / "keys").glob("*.master"))) == 1
 
 
 def test_a_master_that_others_may_read_is_not_used(engine: Engine, tmp_path: Path) -> None:
     vault = Vault(engine, tmp_path / "keys")
     key = vault.key_for("ada", "none", 2026)[0].key
-    for path in (tmp_path / "keys").iterdir():
+    for path in (tmp_path / "keys").glob("*.master"):
         path.chmod(0o644)
 
     with pytest.raises(KeyFileUnsafe):
