@@ -97,13 +97,17 @@ async def run_relay(deployment: Deployment) -> None:
         outbox.engine.dispose()
 
 
+REST = (0.010, 64 * 1024)
+"""Seconds and bytes: what comes to readers gathers so long after a turn, since a turn costs more than its records."""
+
+
 async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str | None = None) -> None:
     """Run a set: projections and processes with one consumer, each collector with its own, and to-do lists.
 
     Raises GroupFailed, NoSuchSet, NoSuchReader, AlreadyRuns.
     """
     # Faust takes longer to import than all the rest, and the worker, which never needs it, starts again in a hurry.
-    from adapters.faust import Group, Lookout
+    from adapters.faust import NO_REST, Group, Lookout, Rest
 
     heartbeat, stop = Heartbeat(), asyncio.Event()
     wanted = deployment.streams_of(name)
@@ -117,15 +121,17 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     pulse, held, lookout = Pulse(engine), Leases(engine), Lookout(client)
     lists = [TodoRunner(engine, stream, send, pulse=pulse, held=held) for stream in wanted if isinstance(stream, TodoList)]
 
-    def group(reader: "Reader") -> Group:
-        return Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout)
+    def group(reader: "Reader", rest: Rest = NO_REST) -> Group:
+        return Group(
+            reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout, rest=rest
+        )
 
     works = [group(CollectorReader(engine, x, send, _raw)).run(stop) for x in wanted if isinstance(x, Collector)]
     works += [working.run(stop, heartbeat.beat) for working in lists]
     works += [_tell_outcomes(deployment, lists, stop)] if lists else []
     if members := [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]:
         readers = ReaderSet(engine, f"readers.{name}", members)
-        works += [group(readers).run(stop), _until(stop, work_beside(readers, client, heartbeat.beat))]
+        works += [group(readers, Rest(*REST)).run(stop), _until(stop, work_beside(readers, client, heartbeat.beat))]
     collect_rarely()
     tasks = [asyncio.create_task(work) for work in works]
     try:

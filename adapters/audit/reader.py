@@ -6,11 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from aiokafka import TopicPartition
+
 from adapters.audit.batches import Chunks, Delivered
 from adapters.audit.cosignatures import Refusal, standing_refusal
 from adapters.audit.sequencer import READER, Sequencer
 from adapters.audit.signing import sign_head
-from adapters.kafka.locate import Looking, locate
+from adapters.kafka.locate import Looking, Places, locate_all
 from adapters.tlog.notes import NoteSigner
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced
@@ -59,9 +61,8 @@ class SequencerReader:
         self._told = set(self._sequencer.halted)
         self._gaps.clear()
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        position = self._sequencer.position(shard_name(topic, partition))
-        return await locate(look, topic, partition, sought(position), thorough=thorough)
+    async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
+        return await locate_all(look, {tp: sought(self._sequencer.position(shard_name(*tp))) for tp in tps}, thorough=thorough)
 
     async def apply(self, chunks: Chunks) -> Mapping[str, Applied]:
         found: dict[str, Applied] = {}

@@ -22,6 +22,7 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from adapters.kafka.assigning import assignor_of
+from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 
 CHUNK_RECORDS = 500
@@ -30,6 +31,9 @@ FETCH_WAIT_MS = 100
 IDLE_WAIT_MS = 200
 """Where nothing has come, thirty groups ask half as often. What comes is answered at once, but the fetch that was sent beside
 it is not taken back: with a second at the broker, the first burst after a silence reached the views 0.4 s later."""
+
+FLOOD_WAIT = (10, 64 * 1024)
+"""Milliseconds and bytes."""
 
 Resume = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 """From which offsets to read these partitions, which have just been assigned."""
@@ -61,6 +65,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def start(self) -> None:
         self._thread_started.set()
         await self._default_start()
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        keep_hot(self._ensure_consumer())
 
     async def stop(self) -> None:
         if self._started.is_set():
@@ -132,7 +140,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._applied: dict[TP, int] = {}
-        self._pace = Pace(Wait(FETCH_WAIT_MS), Wait(IDLE_WAIT_MS))
+        self._pace = Pace(Wait(FETCH_WAIT_MS), Wait(IDLE_WAIT_MS), Wait(*FLOOD_WAIT))
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -145,7 +153,7 @@ class Consumer(driver.Consumer):
         self.app.polled_at = time.monotonic()
         if records is None or self.should_stop:
             return
-        self._pace.keep(self._thread._ensure_consumer(), bool(records))
+        self._pace.keep(self._thread._ensure_consumer(), sum(map(len, records.values())))
         if not self.flow_active:
             # Fetched between a rebalance's seek and its end. Dropped without another seek they were lost for good.
             await self._seek_again()

@@ -10,13 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from adapters.faust.backlog import NO_REST, Backlog, Chunk, Rest
 from adapters.faust.chunks import App, ChunkSchema, Consumer, make_app
 from adapters.faust.watchdog import Lookout, Watchdog
-from adapters.kafka.locate import Behind, Looking, Lost, Unanswered, looking
+from adapters.kafka.locate import Behind, Looking, Lost, Places, Unanswered, looking
 from adapters.telemetry import ReaderTelemetry
 from adapters.views import Applied, Fenced, is_transient
 from contracts import shard_name
@@ -47,8 +48,11 @@ class Reader(Protocol):
     async def claim(self, shards: Collection[str]) -> None:
         """Own exactly these shards from now on."""
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        """The offset that continues the shard's position. Raises Lost, Behind, Forked, Unanswered."""
+    async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
+        """Of each the offset that continues its shard's position, or the Lost, Behind, Forked or Unanswered that says why not.
+
+        `thorough` after a gap, see `locate`. Raises KafkaError.
+        """
         ...
 
     async def apply(self, chunks: Mapping[str, Sequence[Any]]) -> Mapping[str, Applied]:
@@ -162,21 +166,25 @@ class Group:
         await self._reader.claim({shard_name(*tp) for tp in tps})
         found = {}
         async with looking(self._client) as look:
-            for tp in sorted(tps):
-                found[tp] = await self._resume_at(look, tp)
+            places = await self._reader.resume(look, [TopicPartition(*tp) for tp in sorted(tps)], thorough=False)
+            for tp, place in places.items():
+                found[TP(*tp)] = await self._begin_at(look, tp, place)
         log.info("%s reads on at %s", self._reader.name, {shard_name(*tp): offset for tp, offset in found.items()})
         return found
 
-    async def _resume_at(self, look: Looking, tp: TP) -> int:
-        try:
-            return await self._reader.resume(look, tp.topic, tp.partition, thorough=False)
-        except Behind as behind:
-            log.error("%s: %s; waiting for the relay to publish the rest", self._reader.name, behind)
-            return behind.offset
-        except Lost as lost:
-            # Reading from the first record meets the gap at once, and then waits as after any other gap.
-            log.error("%s: %s", self._reader.name, lost)
-            return (await look.bounds(tp.topic, tp.partition))[0]
+    async def _begin_at(self, look: Looking, tp: TopicPartition, place: int | Exception) -> int:
+        match place:
+            case int():
+                return place
+            case Behind():
+                log.error("%s: %s; waiting for its owner to publish the rest", self._reader.name, place)
+                return place.offset
+            case Lost():
+                # Reading from the first record meets the gap at once, and then waits as after any other gap.
+                log.error("%s: %s", self._reader.name, place)
+                return (await look.bounds(tp.topic, tp.partition))[0]
+            case _:
+                raise place
 
     # Applying.
 
@@ -232,7 +240,10 @@ class Group:
 
     async def _find(self, tp: TP) -> int:
         async with looking(self._client) as look:
-            return await self._reader.resume(look, tp.topic, tp.partition, thorough=True)
+            (place,) = (await self._reader.resume(look, [TopicPartition(*tp)], thorough=True)).values()
+        if isinstance(place, Exception):
+            raise place
+        return place
 
     async def _patiently(
         self, attempt: Callable[[], Awaitable[T]], doing: str, pauses: tuple[float, float] = RETRY_SECONDS

@@ -133,7 +133,11 @@ async def locate(look: Looking, topic: str, partition: int, sought: Sought, *, t
     return await search.find(thorough=thorough)
 
 
-async def locate_all(look: Looking, sought: Mapping[TopicPartition, Sought]) -> dict[TopicPartition, int | Exception]:
+Places = Mapping[TopicPartition, int | Exception]
+"""Offsets, or why there is none."""
+
+
+async def locate_all(look: Looking, sought: Mapping[TopicPartition, Sought], *, thorough: bool = False) -> Places:
     """As `locate` for each, whose Lost, Behind, Forked or Unanswered is then its answer. Raises KafkaError.
 
     Where the hints are true, as they are unless a topic was changed, it takes three requests, however many there are.
@@ -146,7 +150,7 @@ async def locate_all(look: Looking, sought: Mapping[TopicPartition, Sought]) -> 
     found: dict[TopicPartition, int | Exception] = {}
     for tp, search in searches.items():
         try:
-            found[tp] = await search.find()
+            found[tp] = await search.find(thorough=thorough)
         except (Lost, Behind, Forked, Unanswered) as error:
             found[tp] = error
     return found

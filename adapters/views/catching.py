@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.bare import bare_consumer
-from adapters.kafka.locate import Behind, Lost, Unanswered, locate, looking
+from adapters.kafka.locate import Behind, Looking, Lost, Unanswered, locate_all, looking
 from adapters.views.faults import is_transient
 from adapters.views.readers import sought
 from adapters.views.sets import ReaderSet
@@ -77,8 +77,7 @@ async def _catch_up(readers: ReaderSet, client: Mapping[str, Any], on_life: Call
     async with bare_consumer(client, max_partition_fetch_bytes=FETCH_BYTES) as consumer, looking(client) as look:
         shards = {_partition(shard): shard for shard in claimed}
         consumer.assign(list(shards))
-        for tp, shard in shards.items():
-            consumer.seek(tp, await locate(look, tp.topic, tp.partition, sought(readers.behind_at(shard))))
+        await _seek(readers, look, consumer, shards)
         records = POLL_RECORDS[0]
         # A rebalance takes shards away and gives others: then it begins again.
         while readers.behind and readers.behind is claimed:
@@ -89,11 +88,24 @@ async def _catch_up(readers: ReaderSet, client: Mapping[str, Any], on_life: Call
             # Where nothing came, whoever stands at the end has caught up.
             done, gaps = await readers.catch_up(chunks or dict.fromkeys(list(claimed), ()))
             consumer.pause(*(_partition(shard) for shard in done))
-            for shard in gaps & claimed.keys():
-                tp = _partition(shard)
-                consumer.seek(tp, await locate(look, tp.topic, tp.partition, sought(readers.behind_at(shard)), thorough=True))
+            if gaps := gaps & claimed.keys():
+                await _seek(readers, look, consumer, {_partition(shard): shard for shard in gaps}, thorough=True)
             if len(chunks) and sum(map(len, chunks.values())) >= records / 2:
                 records = _paced(records, time.monotonic() - began)
+
+
+Shards = Mapping[TopicPartition, str]
+
+
+async def _seek(
+    readers: ReaderSet, look: Looking, consumer: AIOKafkaConsumer, shards: Shards, *, thorough: bool = False
+) -> None:
+    """To where those that are behind read on. Raises Lost, Behind, Forked, Unanswered."""
+    wanted = {tp: sought(readers.behind_at(shard)) for tp, shard in shards.items()}
+    for tp, place in (await locate_all(look, wanted, thorough=thorough)).items():
+        if isinstance(place, Exception):
+            raise place
+        consumer.seek(tp, place)
 
 
 def _paced(records: int, seconds: float) -> int:

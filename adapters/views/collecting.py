@@ -1,20 +1,21 @@
 """Readers of topics that are open to strangers: a chunk of raw records becomes few commands. First sent, then remembered."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
+from aiokafka import TopicPartition
 from sqlalchemy import Engine
 
 from adapters.crash import crashpoint
-from adapters.kafka.locate import Looking, locate_offset
-from adapters.views import positions
+from adapters.kafka.locate import Looking, Places, locate_offset
+from adapters.views import places, positions
 from adapters.views.faults import is_transient
 from adapters.views.parked import Parked, headers_of, park, reason_of
-from adapters.views.places import Applied, Places
+from adapters.views.places import Applied
 from adapters.views.positions import Otherwise, Position
 from adapters.views.processes import note_in, release_in, waiting_in
 from adapters.views.projector import Redriven
@@ -77,17 +78,20 @@ class CollectorReader:
         """`raw` makes what the collector is given of a partition and a record."""
         self.name, self.topics = collector.name, [collector.topic]
         self._engine, self._collector, self._send, self._raw = engine, collector, send, raw
-        self._places = Places(engine, collector.name)
+        self._places = places.Places(engine, collector.name)
         self._in_thread = InTurn()
 
     async def claim(self, shards: Iterable[str]) -> None:
         await self._in_thread(self._places.claim, list(shards))
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
+    async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
         del thorough
-        shard = shard_name(topic, partition)
+        return {tp: await self._resume_at(look, tp) for tp in tps}
+
+    async def _resume_at(self, look: Looking, tp: TopicPartition) -> int:
+        shard = shard_name(*tp)
         position = self._places[shard].position
-        offset = await locate_offset(look, topic, partition, sought(position))
+        offset = await locate_offset(look, tp.topic, tp.partition, sought(position))
         if offset != position.next:
             log.error("%s: %s is not as it was read; it goes on at %d, not %d", self.name, shard, offset, position.next)
             entry = replace(position, next=offset, offset=offset)

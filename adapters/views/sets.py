@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from aiokafka import TopicPartition
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
-from adapters.kafka.locate import Looking, locate
+from adapters.kafka.locate import Looking, Places, locate_all
 from adapters.views import positions
 from adapters.views.chain import Delivered, FollowOnce, Stretch
 from adapters.views.faults import Unwritable, is_transient
@@ -98,12 +99,13 @@ class ReaderSet:
         """Own exactly these shards, for every member that listens to them."""
         await self._in_thread(self._claim, frozenset(shards))
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        """The offset that continues the position of whoever is furthest behind among those that read with the group."""
-        shard = shard_name(topic, partition)
-        if (position := self._lowest(shard)) is None:
-            return (await look.bounds(topic, partition))[1]
-        return await locate(look, topic, partition, sought(position), thorough=thorough)
+    async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
+        """The offsets that continue the position of whoever is furthest behind among those that read with the group."""
+        lowest = {tp: self._lowest(shard_name(*tp)) for tp in tps}
+        wanted = {tp: sought(position) for tp, position in lowest.items() if position is not None}
+        # Where nobody reads any more, nothing is to be read.
+        ends = await look.bounds_of([tp for tp in tps if tp not in wanted])
+        return {**await locate_all(look, wanted, thorough=thorough), **{tp: end for tp, (_, end) in ends.items()}}
 
     async def apply(self, chunks: Chunks) -> dict[str, Applied]:
         """Fold and commit for all; of each shard what has become of whoever is furthest behind."""

@@ -117,7 +117,7 @@ class Worker:
             for partition in consumer.assignment() - self._places.keys():
                 await self._settle(consumer, partition)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
-            self._pace.keep(consumer, bool(polled))
+            self._pace.keep(consumer, sum(map(len, polled.values())))
             chunks = []
             for partition, records in polled.items():
                 place = self._places.get(partition)

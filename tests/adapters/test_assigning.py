@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
@@ -99,9 +99,9 @@ class Claims:
     async def claim(self, shards: Collection[str]) -> None:
         self.given |= set(shards)
 
-    async def resume(self, look: Looking, topic: str, partition: int, *, thorough: bool) -> int:
-        del look, topic, partition, thorough
-        return 0
+    async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> dict[TopicPartition, int]:
+        del look, thorough
+        return dict.fromkeys(tps, 0)
 
     async def apply(self, chunks: Mapping[str, Sequence[Any]]) -> Mapping[str, Applied]:
         del chunks

@@ -8,7 +8,7 @@ from hashlib import sha256
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from sqlalchemy import Engine, event
 
@@ -264,7 +264,9 @@ def test_a_collector_begins_anew_in_a_topic_that_was_made_anew(kafka: str, sqlit
     async def resumed() -> int:
         await reader.claim([f"{topic}/0"])
         async with looking(client) as look:
-            return await reader.resume(look, topic, 0, thorough=False)
+            (place,) = (await reader.resume(look, [TopicPartition(topic, 0)], thorough=False)).values()
+            assert isinstance(place, int)
+            return place
 
     asyncio.run(publish(b"a", b"b", b"c"))
     apply(reader, f"{topic}/0", [Arrival(0, b"a"), Arrival(1, b"b")])
