@@ -109,7 +109,8 @@ async def describe_topics(names: Iterable[str], client: Mapping[str, Any]) -> di
     admin = AIOKafkaAdminClient(**client)
     await admin.start()
     try:
-        existing = [name for name in names if name in set(await admin.list_topics())]
+        there = set(await admin.list_topics())
+        existing = [name for name in names if name in there]
         found = await admin.describe_topics(existing) if existing else []
         settings = await _settings(admin, existing)
         return {t["topic"]: {"partitions": len(t["partitions"]), **settings[t["topic"]]} for t in found}
