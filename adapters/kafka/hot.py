@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-BUSY_FETCHES = 50
-"""Only a consumer that sends so many a second saves anything: at a lower rate nothing waits for it."""
+WINDOW_SECONDS = 1.0
+BUSY_FETCHES = 20
+"""Only a consumer that sends as many in that time saves anything: at a lower rate nothing waits for it. Hardly more: with three
+hundred partitions a fetch takes so long that on a busy machine there are thirty.
+"""
 ALL_SECONDS = 0.05
 """A record in a partition to which nothing came lately waits so long at most, and as long as one answer takes."""
-HOT_SECONDS = 1.0
+HOT_SECONDS = 5.0
 """After so long without a record a partition is one among all."""
 
 
@@ -52,7 +55,7 @@ class _HotFetch:
         self._hot.update((tp, now) for tp in self._fetcher._records if tp in assignment.tps)
         free = [at for node, at in self._all_at.items() if node not in self._fetcher._in_flight]
         due = (min(free, default=now) if self._all_at else 0.0) + ALL_SECONDS - now
-        is_busy = len(self._sent) == BUSY_FETCHES and now - self._sent[0] < 1.0
+        is_busy = len(self._sent) == BUSY_FETCHES and now - self._sent[0] < WINDOW_SECONDS
         found = self._of_hot(assignment, now, due) if is_busy and due > 0 else self._of_all(assignment, now)
         if found[0]:
             self._sent.append(now)
@@ -67,7 +70,7 @@ class _HotFetch:
             self._positions[tp] = position
         found = self._actions(assignment)
         # One that still answers is asked for all as soon as it has; one that leads nothing any more is forgotten.
-        known = {node: at for node, at in self._all_at.items() if node in self._fetcher._in_flight or now - at < HOT_SECONDS}
+        known = {node: at for node, at in self._all_at.items() if node in self._fetcher._in_flight or now - at < WINDOW_SECONDS}
         self._all_at = known | dict.fromkeys((node for node, _ in found[0]), now)
         return found
 

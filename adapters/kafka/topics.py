@@ -76,30 +76,28 @@ async def create_topics(
     }
     made: set[str] = set()
     compared: set[str] = set()
-    why: object = "the broker has no controller yet"
+    why: object = "the broker is not ready"
     deadline = time.monotonic() + MAKING_SECONDS
     admin = AIOKafkaAdminClient(**client)
     await admin.start()
     try:
         while time.monotonic() < deadline:
-            led = await _led(admin)
-            # Before anything is made beside what is wrong.
-            await _compare(admin, [wanted[name] for name in sorted(wanted.keys() & led - made - compared)])
-            compared |= led
-            missing = [topic for name, topic in fresh.items() if name not in led]
-            if not missing:
-                return sorted(made)
             try:
-                if (await admin.describe_cluster())["controller_id"] >= 0:
+                seen = await _seen(admin)
+                # Before anything is made beside what is wrong.
+                await _compare(admin, [wanted[name] for name in sorted(wanted.keys() & seen.keys() - made - compared)])
+                compared |= seen.keys()
+                if all(seen.get(name) for name in wanted):
+                    return sorted(made)
+                missing = [topic for name, topic in fresh.items() if name not in seen]
+                if missing and (await admin.describe_cluster())["controller_id"] >= 0:
                     why = await _make(admin, missing, made)
             except KafkaError as error:
                 if not error.retriable:
                     raise
                 why = error
             await asyncio.sleep(PAUSE_SECONDS)
-        raise Unavailable(
-            f"{missing[0].name} and {len(missing) - 1} more topics were not made in {MAKING_SECONDS:.0f} s: {why}"
-        )
+        raise Unavailable(f"not all of {len(wanted)} topics were made in {MAKING_SECONDS:.0f} s: {why}")
     finally:
         await admin.close()
 
@@ -109,7 +107,8 @@ async def describe_topics(names: Iterable[str], client: Mapping[str, Any]) -> di
     admin = AIOKafkaAdminClient(**client)
     await admin.start()
     try:
-        existing = [name for name in names if name in set(await admin.list_topics())]
+        there = set(await admin.list_topics())
+        existing = [name for name in names if name in there]
         found = await admin.describe_topics(existing) if existing else []
         settings = await _settings(admin, existing)
         return {t["topic"]: {"partitions": len(t["partitions"]), **settings[t["topic"]]} for t in found}
@@ -146,10 +145,10 @@ async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, d
     return found
 
 
-async def _led(admin: AIOKafkaAdminClient) -> set[str]:
-    """The topics of which each partition can be written to."""
+async def _seen(admin: AIOKafkaAdminClient) -> dict[str, bool]:
+    """The topics that the broker tells of, and whether each partition can be written to."""
     found = await admin.describe_topics()
-    return {t["topic"] for t in found if t["partitions"] and all(p["leader"] >= 0 for p in t["partitions"])}
+    return {t["topic"]: all(p["leader"] >= 0 for p in t["partitions"]) for t in found if t["partitions"]}
 
 
 async def _make(admin: AIOKafkaAdminClient, missing: list[NewTopic], made: set[str]) -> str:

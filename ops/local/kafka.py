@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from ops.local.processes import PortTaken, Process, ServerFailed, alone, free_port, is_free, launch, recorded, tail
+from ops.local.processes import PortTaken, Process, ServerFailed, alone, comes_free, free_port, is_free, launch, recorded, tail
 from ops.settings import Settings
 
 POM = Path(__file__).parent.parent / "pom.xml"
@@ -266,7 +266,7 @@ def _configure(folder: Path) -> None:
         _ports_file(folder).write_text(json.dumps(ports))
     else:
         for port in ports.values():
-            if not is_free(port):
+            if not comes_free(port):
                 raise PortTaken(
                     f"another program listens on 127.0.0.1:{port}; end it, or delete {_ports_file(folder)} for other ports"
                 )

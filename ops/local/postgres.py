@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.local.processes import PortTaken, Process, ServerFailed, alone, free_port, identity, is_free, launch, recorded, tail
+from ops.local.processes import PortTaken, Process, ServerFailed, alone, comes_free, free_port, identity, launch, recorded, tail
 from ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _port_to_take(folder: Path) -> int:
     except FileNotFoundError:
         port = free_port()
         (folder / "port.json").write_text(json.dumps({"port": port}))
-    if not is_free(port):
+    if not comes_free(port):
         raise PortTaken(f"another program listens on 127.0.0.1:{port}; end it, or delete {folder}/port.json for another port")
     return port
 

@@ -165,6 +165,16 @@ def is_free(port: int) -> bool:
     return True
 
 
+def comes_free(port: int, seconds: float = 2.0) -> bool:
+    """As `is_free`, after a while: of a process that was killed the sockets close last, when it is called dead already."""
+    deadline = time.monotonic() + seconds
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def _held(port: int) -> socket.socket | None:
     """A socket that keeps others from choosing the port; None where somebody has it.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,8 +29,14 @@ def test_forty_contexts_begin_on_a_fresh_broker_and_go_on_on_one_that_was_just_s
     client, wanted = {"bootstrap_servers": fresh}, topics_of(CONTEXTS, ["raw"], 4)
 
     async def look() -> Seen:
-        """What a group waits for before it begins; it gives up after three seconds, and began never with thirty topics."""
-        return await Lookout(client).look([topic.name for topic in wanted])
+        """What a group waits for before it begins: again and again for three seconds, in which it never heard of thirty topics.
+
+        A broker that was killed denies some partitions for longer.
+        """
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(TimeoutError):
+                    return await Lookout(client).look([topic.name for topic in wanted])
 
     made = asyncio.run(create_topics(wanted, client))
     local.kill(tmp_path)
@@ -84,6 +91,8 @@ def test_nothing_is_made_beside_a_topic_that_is_wrong(kafka: str, wrong: NewTopi
         admin = AIOKafkaAdminClient(**client)
         await admin.start()
         await admin.create_topics([NewTopic(bad, wrong.num_partitions, 1, topic_configs=wrong.topic_configs)])
+        while bad not in {found["topic"] for found in await admin.describe_topics() if found["partitions"]}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         await admin.close()
         with pytest.raises(TopicWrong, match=said):
             await create_topics([Topic(bad, 2), Topic(good, 2)], client)
