@@ -269,7 +269,7 @@ def test_a_key_acts_for_itself_on_its_own_stream_only(world: World) -> None:
 
     assert world.refusal(own) is None
     assert world.refusal(others) == "NotInRole"
-    assert world.refusal(nested) == "NotInRole"
+    assert world.refusal(nested) == "Malformed"
 
 
 def test_an_acceptance_names_the_grant_that_it_relied_on(world: World) -> None:
