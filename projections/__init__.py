@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import MetaData, Numeric, String, Table, TypeDecorator
+from sqlalchemy import BigInteger, Integer, MetaData, Numeric, String, Table, TypeDecorator
 from sqlalchemy.engine import Dialect
 
 from contracts import Event, Record, is_policy
@@ -43,6 +43,9 @@ class Session(Protocol):
 Project = Callable[[Any, Record, Session], None]
 """`project(event, record, session)`, the event being one of the contexts' events."""
 
+
+WholeColumn = BigInteger().with_variant(Integer(), "sqlite")
+"""A number of things. The language's go to 2^53; SQLite's INTEGER has 64 bits."""
 
 MONEY_DIGITS = 78
 
