@@ -1,7 +1,7 @@
 """The largest values that the language allows: of every event, every field."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from contracts import Command, Event, Record, id_type, languages
@@ -21,76 +21,84 @@ SAMPLES = (
 """Of the forms of which no repetition of one character is. Of an amount less than the largest: views add them up."""
 
 
+Pick = Callable[[str, Sequence[Any]], Any]
+"""Chooses one of several forms ("form") or values ("value"), which are in the order of their size."""
+
+
 def records() -> Iterator[tuple[Event, int, Record]]:
     """Every event of the language, with the largest values, in a stream of each kind that its context has."""
     for kind in languages():
         if issubclass(kind, Event):
             for choice in range(3):
-                schema = kind.model_json_schema(mode="validation")
-                event = kind.read(_value(schema, schema.get("$defs", {}), choice))
+                event = event_of(kind, lambda what, found, n=choice: found[n % len(found) if what == "form" else -1])
                 for subject in subjects(kind.wire.context):
                     yield event, choice, Record(b"", _document(event, subject))
 
 
-def subjects(context: str) -> list[str]:
-    """The longest name of each kind of stream."""
+def event_of(kind: type[Event], pick: Pick) -> Event:
+    """With the values that are picked. Raises ValidationError where they contradict each other."""
+    schema = kind.model_json_schema(mode="validation")
+    return kind.read(_value(schema, schema.get("$defs", {}), pick))
+
+
+def subjects(context: str, pick: Pick = lambda _, found: found[-1]) -> list[str]:
+    """A name of each kind of stream, the longest unless another is picked."""
     kinds = {kind.wire.stream: id_type(kind) for kind in languages() if issubclass(kind, Command)}
-    return [f"{stream}/{longest(kind.pattern, kind.max_length)}" for stream, kind in kinds.items() if _of(stream) == context]
+    mine = [(stream, kind) for stream, kind in kinds.items() if stream.startswith(f"{context}/")]
+    return [f"{stream}/{pick('value', texts(kind.pattern, min(kind.max_length, 120)))}" for stream, kind in mine]
 
 
-def longest(pattern: str | None, length: int | None, least: int = 0) -> str:
-    """Raises ValueError where no sample has that form."""
-    if pattern is None and length is None:
-        # Such a field takes over a command's, which has a form.
-        length = 10
-    repeated = [char * (length or 5_000) for char in "\U00010348aA9f"]
-    found = [text for text in (*SAMPLES, *repeated) if _fits(text, pattern, length, least)]
-    return max(found, key=len)
+def texts(pattern: str | None, length: int | None, least: int = 0) -> list[str]:
+    """Some of that form, in the order of their length."""
+    # A field without any form takes over a command's, which has one.
+    most = length or (10 if pattern is None else 5_000)
+    repeated = [char * size for char in "\U00010348aA9f" for size in (1, most)]
+    found = {text for text in ("", *SAMPLES, *repeated) if _fits(text, pattern, most, least)}
+    return sorted(found, key=lambda text: (len(text), text))
 
 
-def _fits(text: str, pattern: str | None, length: int | None, least: int) -> bool:
-    return least <= len(text) <= (length or 5_000) and (pattern is None or re.search(pattern, text) is not None)
+def _fits(text: str, pattern: str | None, most: int, least: int) -> bool:
+    return least <= len(text) <= most and (pattern is None or re.search(pattern, text) is not None)
 
 
-def _of(stream: str) -> str:
-    return stream.partition("/")[0]
-
-
-def _value(schema: Mapping[str, Any], parts: Mapping[str, Any], choice: int) -> Any:
-    """The `choice` says which of several forms a field has."""
+def _value(schema: Mapping[str, Any], parts: Mapping[str, Any], pick: Pick) -> Any:
     if "$ref" in schema:
-        return _value(parts[schema["$ref"].rpartition("/")[2]], parts, choice)
+        return _value(parts[schema["$ref"].rpartition("/")[2]], parts, pick)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
-        return max(schema["enum"], key=lambda value: (len(str(value)), str(value)))
+        return pick("value", sorted(schema["enum"], key=lambda value: (len(str(value)), str(value))))
     for several in ("anyOf", "oneOf"):
         if several in schema:
-            forms = [form for form in schema[several] if form.get("type") != "null"]
-            return _value(forms[choice % len(forms)], parts, choice)
+            return _value(pick("form", [form for form in schema[several] if form.get("type") != "null"]), parts, pick)
     match schema["type"]:
         case "string":
-            return longest(schema.get("pattern"), schema.get("maxLength"), schema.get("minLength", 0))
+            return pick("value", texts(schema.get("pattern"), schema.get("maxLength"), schema.get("minLength", 0)))
         case "integer":
-            return schema.get("maximum", 2**53)
+            least, most = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1), schema.get("maximum", 2**53)
+            return pick("value", sorted({least, min(least + 1, most), most}))
         case "boolean":
-            return True
+            return pick("value", [False, True])
         case "array":
             forms = schema.get("prefixItems") or [schema["items"]] * max(1, schema.get("minItems", 0))
-            return [_value(form, parts, choice) for form in forms]
+            return [_value(form, parts, pick) for form in forms]
         case "object":
-            return _object(schema, parts, choice)
+            return _object(schema, parts, pick)
     raise ValueError(f"a field of a form that is not known here: {schema}")
 
 
-def _object(schema: Mapping[str, Any], parts: Mapping[str, Any], choice: int) -> dict[str, Any]:
-    found = {name: _value(form, parts, choice) for name, form in schema.get("properties", {}).items()}
-    more = schema.get("additionalProperties")
-    if isinstance(more, dict):
-        named = schema.get("propertyNames", {})
-        found[longest(named.get("pattern"), named.get("maxLength", 20))] = _value(more, parts, choice)
-    for pattern, form in schema.get("patternProperties", {}).items():
-        found[longest(pattern, schema.get("propertyNames", {}).get("maxLength", 20))] = _value(form, parts, choice)
+def _object(schema: Mapping[str, Any], parts: Mapping[str, Any], pick: Pick) -> dict[str, Any]:
+    fields, required = schema.get("properties", {}), schema.get("required", ())
+    found = {
+        name: _value(form, parts, pick) for name, form in fields.items() if name in required or pick("value", [False, True])
+    }  # fmt: skip
+    names = schema.get("propertyNames", {})
+    for pattern, form in {
+        **schema.get("patternProperties", {}),
+        names.get("pattern"): schema.get("additionalProperties"),
+    }.items():
+        if isinstance(form, dict):
+            found[pick("value", texts(pattern, names.get("maxLength", 20), 1))] = _value(form, parts, pick)
     return found
 
 
