@@ -235,9 +235,9 @@ class Projector:
                 project(fact.read(), fact.record, session)
                 keep()
             except Exception as error:
-                if isinstance(error, DBAPIError):
-                    if renew is None or is_transient(error):
-                        raise
+                if is_transient(error) or (renew is None and isinstance(error, DBAPIError)):
+                    raise
+                if renew is not None and isinstance(error, DBAPIError):
                     renew()
                 session.undo()
                 waiting.add(fact.record.subject)
