@@ -130,12 +130,28 @@ class Parameters(Value):
                 raise ValueError(f"each number of {name} moves by at most {most} at a time")
 
 
+class PolicyId(AtomicText):
+    """A context has one policy, and its stream one name."""
+
+    pattern = r"^network$"
+    max_length = 7
+
+
 def policy_stream(context: str) -> StreamName:
     return StreamName(f"{context}/policy/network")
 
 
 def is_policy_stream(stream: str) -> bool:
     return stream.endswith("/policy/network")
+
+
+@cache
+def id_type(command: type[Command]) -> type[AtomicText]:
+    """What the streams are named by that the command addresses: of its context's `STREAM_IDS`. Raises KeyError."""
+    module = importlib.import_module(f"contracts.{command.wire.context}")
+    kind = command.wire.stream.partition("/")[2]
+    found: type[AtomicText] = PolicyId if kind == "policy" else module.STREAM_IDS[kind]
+    return found
 
 
 @cache

@@ -53,9 +53,13 @@ class AtomicText(str):
         )
 
     @classmethod
+    def fits(cls, text: str) -> bool:
+        return len(text) <= cls.max_length and re.fullmatch(cls.pattern, text) is not None
+
+    @classmethod
     def checked(cls, text: str) -> Self:
         """The text as this type. Raises ValueError that names the type."""
-        if len(text) > cls.max_length or not re.fullmatch(cls.pattern, text):
+        if not cls.fits(text):
             raise ValueError(f"{text[:60]!r} is not a {cls.__name__}")
         return cls(text)
 
@@ -97,6 +101,13 @@ class StreamName(AtomicText):
 
     pattern = r"^[a-z][a-z0-9]*(/[A-Za-z0-9._:+@-]{1,120}){1,3}$"
     max_length = 250
+
+
+class StreamId(AtomicText):
+    """What follows `<context>/<kind>/` where that has no form of its own: the aggregate compares it, or it is a label."""
+
+    pattern = r"^[A-Za-z0-9._:+@-]{1,120}(/[A-Za-z0-9._:+@-]{1,120})?$"
+    max_length = 241
 
 
 class Role(AtomicText):

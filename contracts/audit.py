@@ -3,13 +3,14 @@
 These are records like all others, so they are entries of the log that they speak of.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
 from contracts._sealed import Sealed, SealingKeyId
-from contracts._values import AtomicText, Count, Did, Digest, EventId, Label, Timestamp
+from contracts._values import AtomicText, Count, Did, Digest, EventId, Label, StreamId, Timestamp
 from contracts.custody import RetentionClass, Year
 
 RETENTION_DAYS: dict[RetentionClass, int] = {
@@ -77,6 +78,13 @@ class ErasedKey(Value):
 Keys = Annotated[tuple[SealingKeyId, ...], Field(min_length=1, max_length=200)]
 Shreddings = Annotated[tuple[EventId, ...], Field(min_length=1, max_length=200)]
 Basis = Literal["request", "court", "end"]
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {
+    "class": StreamId, "erasure": StreamId, "hold": StreamId, "log": StreamId, "reads": StreamId, "schema": StreamId,
+    "shard": StreamId,
+}  # fmt: skip
+"""What the streams of each kind are named by."""
 
 
 class PlaceHold(Command, role="audit.officer", stream="audit/hold"):

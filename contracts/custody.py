@@ -4,15 +4,21 @@ The key itself is in the vault; what the log knows of it is that it was made, fo
 destroyed. Whose it is stands nowhere but in the vault.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contracts._language import Command, Event
-from contracts._values import EventId
+from contracts._sealed import SealingKeyId
+from contracts._values import AtomicText, EventId
 
 RetentionClass = Literal["none", "ai-log", "kyc", "broker", "financial", "custody"]
 Year = Annotated[int, Field(ge=2020, le=9999, strict=True)]
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"key": SealingKeyId}
+"""What the streams of each kind are named by."""
 
 
 class CreateKey(Command, role="custody.process", stream="custody/key"):

@@ -3,13 +3,14 @@
 This is its key registry. Accounts, devices, sessions, wallets and investor levels are said here when they come.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
 from contracts._sealed import Sealed
-from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, Role, Timestamp
+from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, Role, StreamId, Timestamp
 
 SERVICE_KEY_DAYS = 366
 """The longest that a service key is registered for."""
@@ -30,6 +31,10 @@ class RoleGrant(Value):
 
 
 Roles = Annotated[tuple[RoleGrant, ...], Field(min_length=1, max_length=16)]
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"key": Did, "network": StreamId}
+"""What the streams of each kind are named by."""
 
 
 class Found(Command, role="identity.root", stream="identity/network"):

@@ -5,6 +5,7 @@ A charge rests on two signatures over the same hashes: what the router observed,
 invoice. Prompts never occur here: `request_hash` is salted.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from contracts._language import Command, Event, Value
 from contracts._money import Amount
 from contracts._policy import Parameters, PolicyVersion
-from contracts._values import Address, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
+from contracts._values import Address, AtomicText, Count, Country, Did, Digest, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import Cut
 from contracts.providers import ModelId, ModelKind, OfferId, Tier
 from contracts.treasury import AccountId, HoldId, LedgerAccount, Purpose
@@ -140,6 +141,10 @@ class InferenceParameters(Parameters):
 
 INFERENCE = InferenceParameters()
 """The white paper's, in force until something is adopted."""
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"request": Uuid}
+"""What the streams of each kind are named by."""
 
 
 class OpenRequest(Command, role="inference.router", stream="inference/request", halted_by="inference"):

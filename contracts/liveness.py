@@ -7,12 +7,13 @@ A slot is 300 seconds UTC and numbered from 1970-01-01; an epoch is a day of 288
 """
 
 import zlib
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
-from contracts._values import Count, Did, Digest, Flag, Label
+from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, StreamId
 
 SLOT_SECONDS = 300
 SLOTS_PER_EPOCH = 288
@@ -26,6 +27,17 @@ EXCUSE_PERCENT = 20
 MAX_BEATS = 100
 FLEETS = 64
 """Streams over which devices are spread. Fixed: a device's beats stay in one stream."""
+
+
+class FleetId(AtomicText):
+    """A fleet's number, as its stream is named."""
+
+    pattern = r"^(0|[1-9][0-9]{0,5})$"
+    max_length = 6
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"device": Did, "epoch": StreamId, "fleet": FleetId}
+"""What the streams of each kind are named by."""
 
 
 class Heartbeat(Command, role="providers.gpu", stream="liveness/device"):

@@ -4,12 +4,13 @@ What is recorded here never is what was replayed: a what-if stays an answer to a
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contracts._language import Command, Event, Value
-from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, StreamName, Uuid
+from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, StreamId, StreamName, Uuid
 from contracts.liveness import ShardCut
 
 
@@ -70,6 +71,10 @@ class Parameter(Value):
     name: ParameterName
     recorded: Words
     tried: Words
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"parked": StreamId, "run": Uuid, "settings": StreamId, "view": ReaderName}
+"""What the streams of each kind are named by."""
 
 
 class StartRebuild(Command, role="operations.operator", stream="operations/view"):

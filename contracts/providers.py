@@ -4,6 +4,7 @@ A provider is a device; its stream is named by the device's own key, which signs
 (stake, bond, manifest) reaches it as standing.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -54,6 +55,10 @@ class Attested(Value):
 
     vram_mib: Count | None = None
     country: Country | None = None
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {"gpu": Digest, "model": ModelId, "offer": OfferId, "provider": Did}
+"""What the streams of each kind are named by."""
 
 
 class RegisterProvider(Command, role="providers.gpu", stream="providers/provider", halted_by="providers"):

@@ -4,7 +4,7 @@ Amounts without an asset are SPACE units (4 decimals). An epoch is a UTC day, nu
 them; a year has 31,536,000 seconds whatever the calendar says, and begins with the token generation event.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from contracts._language import Command, Event, Value
 from contracts._money import Amount, Leg, move
 from contracts._policy import Parameters, PolicyVersion
-from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Money, StreamName, Timestamp
+from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Money, StreamId, StreamName, Timestamp
 from contracts.providers import ModelId, Tier
 
 
@@ -198,6 +198,34 @@ class OracleShare(Value):
 
 
 # Fees
+
+
+class EarnerId(AtomicText):
+    """Who is paid and in what, `<payee>.<asset>`, as his stream is named."""
+
+    pattern = r"^0x[0-9a-f]{40}\.[A-Z]{3,8}(\.[a-z]{1,20})?$"
+    max_length = 72
+
+
+class FeesId(AtomicText):
+    """What for, who is paid and in what, `<kind>.<payee>.<asset>`, as the stream of fees is named."""
+
+    pattern = r"^[a-z]{1,20}\.0x[0-9a-f]{40}\.[A-Z]{3,8}(\.[a-z]{1,20})?$"
+    max_length = 93
+
+
+class EpochId(AtomicText):
+    """An epoch's number, as its stream is named."""
+
+    pattern = r"^(0|[1-9][0-9]{0,15})$"
+    max_length = 16
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {
+    "earner": EarnerId, "emission": StreamId, "epoch": EpochId, "fees": FeesId, "grant": GrantId, "model": ModelId,
+    "position": StreamId,
+}  # fmt: skip
+"""What the streams of each kind are named by."""
 
 
 class SplitFee(Command, role="rewards.settler", stream="rewards/fees"):

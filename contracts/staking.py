@@ -8,7 +8,7 @@ A case is judged by the parameters that were in force when the epoch of the offe
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -187,6 +187,27 @@ class PostedBond(Value):
 
 Bases = Annotated[tuple[Base, ...], Field(min_length=1, max_length=4)]
 Panel = Annotated[tuple[SubjectName, ...], Field(max_length=PANEL_SIZE)]
+
+
+class CollateralId(AtomicText):
+    """`<kind>/<subject>`, as a collateral's stream is named."""
+
+    pattern = r"^[a-z]{1,20}/[A-Za-z0-9][A-Za-z0-9._:+@-]{0,89}$"
+    max_length = 111
+
+
+class DayId(AtomicText):
+    """A day's number, as its stream is named."""
+
+    pattern = r"^(0|[1-9][0-9]{0,15})$"
+    max_length = 16
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {
+    "case": CaseId, "collateral": CollateralId, "collateral/bond": SubjectName, "collateral/stake": SubjectName,
+    "faucet": Address, "faucetday": DayId, "serial": Digest, "space": Address,
+}  # fmt: skip
+"""What the streams of each kind are named by."""
 
 
 class Stake(Command, role="staking.process", stream="staking/collateral", halted_by="staking"):

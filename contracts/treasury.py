@@ -4,17 +4,17 @@ Nothing is issued before the money is there. Each event that moves value says he
 held are positive, what is owed negative, and `supply` is what the network owes for its coins.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from contracts._language import Command, Event, Value
-from contracts._money import Amount, Asset, Leg, move
+from contracts._money import Amount, Asset, AssetName, Leg, move
 from contracts._policy import Parameters, PolicyVersion
 from contracts._sealed import Sealed
-from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Label, Money, StreamName, Timestamp
+from contracts._values import Address, AtomicText, Count, Did, Digest, Flag, Label, Money, StreamId, StreamName, Timestamp
 
 RECONCILIATION_INTERVAL_SECONDS = 21_600
 """White paper 8.2: every six hours."""
@@ -203,6 +203,13 @@ class ProposedLeg(Value):
 
 
 # Stablecoin
+
+
+STREAM_IDS: Mapping[str, type[AtomicText]] = {
+    "account": StreamId, "adjustment": StreamId, "deposit": DepositId, "outflow": AssetName, "reconciliation": AssetName,
+    "stablecoin": AssetName, "withdrawal": WithdrawalId,
+}  # fmt: skip
+"""What the streams of each kind are named by."""
 
 
 class ConfigureMinter(Command, role="treasury.governor", stream="treasury/stablecoin"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import MetaData, Numeric, String, Table, TypeDecorator
+from sqlalchemy import BigInteger, Integer, MetaData, Numeric, String, Table, TypeDecorator
 from sqlalchemy.engine import Dialect
 
 from contracts import Event, Record, is_policy
@@ -44,21 +44,32 @@ Project = Callable[[Any, Record, Session], None]
 """`project(event, record, session)`, the event being one of the contexts' events."""
 
 
+WholeColumn = BigInteger().with_variant(Integer(), "sqlite")
+"""A number of things. The language's go to 2^53; SQLite's INTEGER has 64 bits."""
+
+MONEY_DIGITS = 78
+
+
+def padded(units: int) -> str:
+    """As SQLite keeps it: text that sorts as the number does, where that is not negative."""
+    return f"{units:0{MONEY_DIGITS}d}"
+
+
 class MoneyColumn(TypeDecorator[int]):
     """Exact integers of up to 78 digits that sort: NUMERIC(78,0), on SQLite zero-padded text (its Numeric is lossy)."""
 
-    impl = String(78)
+    impl = String(MONEY_DIGITS)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(Numeric(78, 0, asdecimal=True))
-        return dialect.type_descriptor(String(78))
+            return dialect.type_descriptor(Numeric(MONEY_DIGITS, 0, asdecimal=True))
+        return dialect.type_descriptor(String(MONEY_DIGITS))
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
             return value
-        return f"{value:078d}"
+        return padded(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
         del dialect

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, assert_never, get_args
 
 import orjson
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, select
+from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, select
 
 from contracts import (
     Halted,
@@ -25,7 +25,7 @@ from contracts import (
     parameters_class,
     rfc3339,
 )
-from projections import METADATA, Projection, Session
+from projections import METADATA, Projection, Session, WholeColumn
 
 P = TypeVar("P", bound=Parameters)
 
@@ -33,7 +33,7 @@ adoptions = Table(
     "policy_adoptions",
     METADATA,
     Column("context", String(40), primary_key=True),
-    Column("policy_version", Integer, primary_key=True, autoincrement=False),
+    Column("policy_version", WholeColumn, primary_key=True, autoincrement=False),
     Column("name", String(60), nullable=False),
     Column("value", Text, nullable=False, comment="JSON"),
     Column("version", BigInteger, nullable=False),

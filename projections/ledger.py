@@ -7,10 +7,10 @@ stream that touched it, because a row is written from one stream only.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, select
+from sqlalchemy import BigInteger, Column, Connection, String, Table, select
 
 from contracts import Event, Leg, Record, languages, moves_value, sums
-from projections import METADATA, MoneyColumn, Projection, Row, Session
+from projections import METADATA, MoneyColumn, Projection, Row, Session, WholeColumn
 
 balances = Table(
     "ledger_balances",
@@ -28,7 +28,7 @@ entries = Table(
     METADATA,
     Column("shard", String(80), primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("leg", Integer, primary_key=True, autoincrement=False),
+    Column("leg", WholeColumn, primary_key=True, autoincrement=False),
     Column("account", String(200), nullable=False, index=True),
     Column("asset", String(30), nullable=False),
     Column("gained", MoneyColumn(), nullable=False),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String, Table, Text, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, String, Table, Text, select
 
 from contracts import Did, Record
 from contracts.liveness import (
@@ -16,15 +16,15 @@ from contracts.liveness import (
     SlotsExcused,
     epoch_of,
 )
-from projections import METADATA, Projection, Session
+from projections import METADATA, Projection, Session, WholeColumn
 
 beats = Table(
     "liveness_beats",
     METADATA,
     # Written from the device's fleet.
     Column("device", String(90), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    Column("beats", Integer, nullable=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
+    Column("beats", WholeColumn, nullable=False),
     Column("bitmap", String(72), nullable=False, comment="a bit a slot in hexadecimal, the day's first slot the highest"),
     Column("last_received_ms", BigInteger, nullable=False),
 )
@@ -40,7 +40,7 @@ rejections = Table(
 excuses = Table(
     "liveness_excuses",
     METADATA,
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("slots", Text, nullable=False, comment="numbers of the excused slots, with commas between them"),
 )
 
@@ -48,10 +48,10 @@ closed = Table(
     "liveness_closed",
     METADATA,
     Column("device", String(90), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
-    Column("expected", Integer, nullable=False),
-    Column("excused", Integer, nullable=False),
-    Column("missed", Integer, nullable=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
+    Column("expected", WholeColumn, nullable=False),
+    Column("excused", WholeColumn, nullable=False),
+    Column("missed", WholeColumn, nullable=False),
     Column("bitmap", String(72), nullable=False),
     Column("root", String(64), nullable=False),
     Column("is_breach", Boolean, nullable=False),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String, Table, Text, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, String, Table, Text, select
 
 from contracts import Record
 from contracts.liveness import ShardCut
@@ -23,13 +23,13 @@ from contracts.operations import (
     WhatIfRun,
     WindowReplayed,
 )
-from projections import METADATA, Projection, Session
+from projections import METADATA, Projection, Session, WholeColumn
 
 versions = Table(
     "operations_versions",
     METADATA,
     Column("projection", String(120), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("version", WholeColumn, primary_key=True, autoincrement=False),
     Column("state", String(10), nullable=False, comment="folding, live, kept, retired or abandoned"),
     Column("code_digest", String(64), nullable=False),
     Column("cut", Text, nullable=False, comment="JSON object of shards: the mark, then where it was swapped in"),

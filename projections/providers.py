@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Integer,
     Select,
     String,
     Table,
@@ -45,7 +44,7 @@ from contracts.providers import (
     StandingNoted,
     Tier,
 )
-from projections import METADATA, MoneyColumn, Projection, Row, Session
+from projections import METADATA, MoneyColumn, Projection, Row, Session, WholeColumn
 
 providers = Table(
     "providers_providers",
@@ -60,7 +59,7 @@ providers = Table(
     Column("attested_vram_mib", BigInteger),
     Column("country", String(2), nullable=False),
     Column("attested_country", String(2)),
-    Column("tier", Integer, nullable=False, comment="0 free, 1 basic, 2 pro, 3 enterprise"),
+    Column("tier", WholeColumn, nullable=False, comment="0 free, 1 basic, 2 pro, 3 enterprise"),
     Column("bonded", Boolean, nullable=False),
     Column("suspended", Boolean, nullable=False),
     Column("allowed", Text, comment="JSON list of the manifest's models; null allows all"),
@@ -77,7 +76,7 @@ offers = Table(
     Column("prompt_price", MoneyColumn(), nullable=False, comment="USD.s units (18 decimals) a token"),
     Column("completion_price", MoneyColumn(), nullable=False, comment="USD.s units (18 decimals) a token"),
     Column("context_tokens", BigInteger, nullable=False),
-    Column("max_concurrency", Integer, nullable=False),
+    Column("max_concurrency", WholeColumn, nullable=False),
     Column("race", Boolean, nullable=False),
     Column("confidential", String(8), nullable=False),
     Column("capabilities", Text, nullable=False, comment="JSON list"),

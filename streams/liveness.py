@@ -81,12 +81,13 @@ def _beat(raw: RawRecord, world: World) -> Beat:
     record = _record(raw, world)
     try:
         said = Heartbeat.read(record.data)
+        # What a record says of its time may be before all that is counted.
+        beat = Beat(
+            device=Did(record.source), slot=said.slot, seq=said.seq, boot=said.boot, sent_at_ms=_milliseconds(record),
+            received_at_ms=raw.timestamp_ms, load_percent=said.load_percent, hash=Digest(hashlib.sha256(raw.value).hexdigest()),
+        )  # fmt: skip
     except ValidationError:
         raise _Unfit("malformed") from None
-    beat = Beat(
-        device=Did(record.source), slot=said.slot, seq=said.seq, boot=said.boot, sent_at_ms=_milliseconds(record),
-        received_at_ms=raw.timestamp_ms, load_percent=said.load_percent, hash=Digest(hashlib.sha256(raw.value).hexdigest()),
-    )  # fmt: skip
     if (reason := untimely(beat)) is not None:
         raise _Unfit(reason)
     return beat

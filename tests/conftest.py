@@ -6,6 +6,7 @@ A server that cannot be had fails the tests that need it: a suite that skips the
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -72,13 +73,20 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         local_postgres.remove(home)
 
 
+@contextmanager
+def fresh_postgres(server: str) -> Iterator[str]:
+    """A database of that server, for as long as it is needed."""
+    name = f"test_{uuid4().hex}"
+    _run(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    _run(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A fresh PostgreSQL database."""
-    name = f"test_{uuid4().hex}"
-    _run(postgres_server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
-    _run(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with fresh_postgres(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture

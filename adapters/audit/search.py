@@ -10,6 +10,7 @@ from adapters.audit import tables
 from adapters.sql import reading
 
 PAGE = 1_000
+_LAST = "\U0010ffff"
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ class Filter:
 
 
 def _after(begin: str) -> str:
-    """The first text that does not begin so."""
-    return begin[:-1] + chr(ord(begin[-1]) + 1) if begin else "\U0010ffff"
+    """The first text, by its bytes, that does not begin so; none of ours has the last character that there is."""
+    last = ord(begin[-1:] or _LAST)
+    if last >= ord(_LAST):
+        return _after(begin[:-1]) if begin else _LAST
+    # The numbers in between are no characters.
+    return begin[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
 
 
 def count(engine: Engine, wanted: Filter) -> tuple[int, int, int]:

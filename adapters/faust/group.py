@@ -18,8 +18,9 @@ from adapters.faust.backlog import NO_REST, Backlog, Chunk, Rest
 from adapters.faust.chunks import App, ChunkSchema, Consumer, make_app
 from adapters.faust.watchdog import Lookout, Watchdog
 from adapters.kafka.locate import Behind, Looking, Lost, Places, Unanswered, looking
+from adapters.sql import is_transient
 from adapters.telemetry import ReaderTelemetry
-from adapters.views import Applied, Fenced, is_transient
+from adapters.views import Applied, Fenced
 from contracts import shard_name
 
 log = logging.getLogger(__name__)

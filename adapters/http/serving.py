@@ -7,7 +7,8 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from sqlalchemy.exc import DBAPIError
+
+from adapters.sql import is_transient
 
 log = logging.getLogger(__name__)
 # What strangers send that is no HTTP would fill the log with tracebacks; whatever fails here is told by `log`.
@@ -50,10 +51,10 @@ async def _plainly(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPException:
         raise
-    except (DBAPIError, TimeoutError) as error:
-        log.warning("%s was not answered: %s", request.path, type(error).__name__)
-        return web.Response(status=503, text="the database does not answer, try again\n", headers={"Retry-After": "1"})
-    except Exception:
+    except Exception as error:
+        if is_transient(error) or isinstance(error, TimeoutError):
+            log.warning("%s was not answered: %s", request.path, type(error).__name__)
+            return web.Response(status=503, text="the database does not answer, try again\n", headers={"Retry-After": "1"})
         log.exception("%s failed", request.path)
         return web.Response(status=500, text="this is a fault of ours\n")
 

@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.bare import bare_consumer, record_at
+from adapters.sql import is_transient
 from adapters.sql.outbox import Lane, Outbox, Outgoing, Superseded
 from adapters.sql.wake import wake_for
 from contracts import CONTENT_TYPE
@@ -74,7 +74,9 @@ class Relay:
                     await self._publish_until_stopped(wake)
                 except TopicMadeAnew as error:
                     log.warning("%s", error)
-                except (KafkaError, DBAPIError, ConnectionError) as error:
+                except Exception as error:
+                    if not (is_transient(error) or isinstance(error, KafkaError | ConnectionError)):
+                        raise
                     log.warning("waiting for broker or database: %s", str(error).partition("\n")[0])
                     self._on_turn()
                     await asyncio.sleep(0.5)

@@ -23,8 +23,9 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
+
+from adapters.sql.faults import as_sqlalchemys
 
 BUSY_SECONDS = 5.0
 IDLE_IN_TRANSACTION_SECONDS = 2
@@ -129,20 +130,12 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[An
     if connection.dialect.name == "sqlite":
         _insert_on_sqlite(connection, f"insert into {table.name} ({names}) values ", len(table.columns), rows)  # noqa: S608  our names
         return
-    driver: Any = connection.dialect.dbapi
     raw: Any = connection.connection
-    try:
-        copy = f"copy {table.name} ({names}) from stdin (format binary)"
-        with raw.cursor() as cursor, cursor.copy(copy) as copying:
-            copying.set_types([_type_of(column) for column in table.columns])
-            for row in rows:
-                copying.write_row(row)
-    except driver.Error as error:
-        # As SQLAlchemy would raise it: what waits for a database that restarts knows its errors only.
-        lost = connection.dialect.is_disconnect(error, None, None)
-        raise DBAPIError.instance(
-            f"copy {table.name}", None, error, driver.Error, dialect=connection.dialect, connection_invalidated=lost
-        ) from error
+    copy = f"copy {table.name} ({names}) from stdin (format binary)"
+    with as_sqlalchemys(connection, copy), raw.cursor() as cursor, cursor.copy(copy) as copying:
+        copying.set_types([_type_of(column) for column in table.columns])
+        for row in rows:
+            copying.write_row(row)
 
 
 def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:

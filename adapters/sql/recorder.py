@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, exc, insert, select, update
 
 from adapters.sql import tables
 from adapters.sql.engine import reading
+from adapters.sql.faults import is_transient
 from adapters.sql.store import Store
 from adapters.sql.wake import wake_for
 
@@ -41,7 +42,9 @@ _NAMES: tuple[tuple[type[exc.DBAPIError], type[PersistenceError]], ...] = (
 def _in_the_librarys_words() -> Iterator[None]:
     try:
         yield
-    except exc.DBAPIError as error:
+    except exc.SQLAlchemyError as error:
+        if is_transient(error):
+            raise OperationalError(str(error)) from error
         for ours, theirs in _NAMES:
             if isinstance(error, ours):
                 raise theirs(str(error)) from error

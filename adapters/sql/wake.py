@@ -12,6 +12,7 @@ from typing import Protocol
 import psycopg
 from sqlalchemy import Engine
 
+from adapters.sql.faults import is_transient
 from adapters.sql.store import CHANNEL
 
 
@@ -44,7 +45,9 @@ class _Listening:
                 self._connection.execute(f"listen {CHANNEL}")
                 return True  # what was notified while nobody listened
             return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not is_transient(error):
+                raise
             self.close()
             time.sleep(min(seconds, 0.2))
             return True

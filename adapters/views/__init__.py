@@ -2,7 +2,6 @@
 
 from adapters.views.chain import ChainBroken
 from adapters.views.digest import Digest, digest
-from adapters.views.faults import is_transient
 from adapters.views.parked import ParkedStream, parked_streams
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced, Position, positions_of
@@ -18,7 +17,6 @@ __all__ = [
     "Projector",
     "Redriven",
     "digest",
-    "is_transient",
     "parked_streams",
     "positions_of",
 ]

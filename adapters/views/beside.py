@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, Engine, Index, MetaData, Table, delete, insert, inspect, text, update
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from adapters.sql.schema import compare_by_bytes
 from adapters.views import positions
 from adapters.views.positions import Position
 from adapters.views.tables import parked
@@ -43,6 +44,7 @@ class Beside:
         with self._engine.begin() as connection:
             for table, name in self.names.items():
                 connection.execute(CreateTable(_bare(table, name)))
+            compare_by_bytes(connection, self.names.values())
 
     def drop(self) -> None:
         """As if there had been no rebuild."""

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.locate import Behind, Looking, Lost, Unanswered, locate_all, looking
-from adapters.views.faults import is_transient
+from adapters.sql import is_transient
 from adapters.views.readers import sought
 from adapters.views.sets import ReaderSet
 

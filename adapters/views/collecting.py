@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from adapters.crash import crashpoint
 from adapters.kafka.locate import Looking, Places, locate_offset
+from adapters.sql import is_transient
 from adapters.views import places, positions
-from adapters.views.faults import is_transient
 from adapters.views.parked import Parked, headers_of, park, reason_of
 from adapters.views.places import Applied
 from adapters.views.positions import Otherwise, Position

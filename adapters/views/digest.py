@@ -33,8 +33,7 @@ def digest(connection: Connection, projection: Projection, names: Mapping[Table,
     hashed, rows = hashlib.sha256(), 0
     if connection.dialect.name == "postgresql":
         # It holds no lock, so a reader that is slow to ask for the next rows harms nobody.
-        raw: Any = connection.connection
-        raw.cursor().execute("set local idle_in_transaction_session_timeout = '60s'")
+        connection.exec_driver_sql("set local idle_in_transaction_session_timeout = '60s'")
     for table in sorted(projection.tables, key=lambda table: table.name):
         hashed.update(orjson.dumps(table.name) + b"\n")
         target = table.to_metadata(MetaData(), name=names[table]) if names else table
@@ -46,7 +45,7 @@ def digest(connection: Connection, projection: Projection, names: Mapping[Table,
 
 def _lines(connection: Connection, table: Table) -> Iterable[list[bytes]]:
     forms = [_form(column) for column in table.columns]
-    found = connection.execution_options(yield_per=_FETCH_ROWS).execute(select(table).order_by(*_order(connection, table)))
+    found = connection.execute(select(table).order_by(*_order(connection, table)).execution_options(yield_per=_FETCH_ROWS))
     for rows in found.partitions():
         yield [orjson.dumps([form(value) for form, value in zip(forms, row, strict=True)]) for row in rows]
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from adapters.garbage import collect_rarely
 from adapters.kafka.bare import stop_consumer
 from adapters.kafka.locate import locate, looking
+from adapters.sql import is_transient
 from adapters.views.beside import NEXT, Beside
-from adapters.views.faults import is_transient
 from adapters.views.positions import Position
 from adapters.views.projector import PIECE_RECORDS, Projector
 from adapters.views.readers import sought
@@ -133,7 +132,7 @@ class Folder:
     def _commit(self) -> None:
         try:
             self._projector.commit()
-        except DBAPIError as error:
+        except Exception as error:
             if not is_transient(error):
                 raise
             # Begin again at what is committed.

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from sqlalchemy import Connection, Engine
 
-from adapters.sql import reading
+from adapters.sql import is_transient, reading
 from adapters.telemetry import traceparent_of
 from adapters.views import positions
 from adapters.views.chain import Delivered, Fact, Stretch
-from adapters.views.faults import is_transient
 from adapters.views.parked import Parked, headers_of, note_failure, park, release, waiting_events
 from adapters.views.places import Applied, Places
 from adapters.views.positions import Fenced, Move, Position

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
+from adapters.sql import is_transient
 from adapters.views import positions
 from adapters.views.chain import Delivered, Fact, Stretch, follow
-from adapters.views.faults import Unwritable, is_transient
+from adapters.views.columns import Unwritable
 from adapters.views.parked import Parked, note_failure, park, release, waiting_events, waiting_shard
 from adapters.views.places import Applied, Places
 from adapters.views.positions import Fenced, Move, Otherwise, Position
@@ -234,9 +235,9 @@ class Projector:
                 project(fact.read(), fact.record, session)
                 keep()
             except Exception as error:
-                if isinstance(error, DBAPIError):
-                    if renew is None or is_transient(error):
-                        raise
+                if is_transient(error) or (renew is None and isinstance(error, DBAPIError)):
+                    raise
+                if renew is not None and isinstance(error, DBAPIError):
                     renew()
                 session.undo()
                 waiting.add(fact.record.subject)

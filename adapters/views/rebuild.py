@@ -12,12 +12,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError
-
-from adapters.sql import reading
+from adapters.sql import is_transient, reading
 from adapters.views.beside import Beside
 from adapters.views.digest import Digest, digest
-from adapters.views.faults import is_transient
 from adapters.views.folding import Folder, LogShort, MakeParts, fold_in_process
 from adapters.views.positions import Position, positions_of
 
@@ -173,7 +170,7 @@ async def swap_in(folder: Folder, beside: Beside, cut: Mapping[str, Position], *
 async def _try_to_swap(beside: Beside, generations: Mapping[str, int], keep: bool) -> bool:
     try:
         return await asyncio.to_thread(beside.swap, generations, keep=keep)
-    except DBAPIError as error:
+    except Exception as error:
         if not is_transient(error):
             raise
         return False

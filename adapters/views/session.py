@@ -105,8 +105,11 @@ class SqlSession:
             rows.forget(complete=complete)
 
     def _read(self, table: Table, key: Key) -> Row | None:
+        connection = self._connect()
+        if not self._writers[table].may_hold(key, connection.dialect):
+            return None
         parts = {f"k{n}": part for n, part in enumerate(key)}
-        row = self._connect().execute(self._selects[table], parts).mappings().one_or_none()
+        row = connection.execute(self._selects[table], parts).mappings().one_or_none()
         return None if row is None else dict(row)
 
 

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.locate import Looking, Places, locate_all
+from adapters.sql import is_transient
 from adapters.views import positions
 from adapters.views.chain import Delivered, FollowOnce, Stretch
-from adapters.views.faults import Unwritable, is_transient
+from adapters.views.columns import Unwritable
 from adapters.views.parked import held_streams
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced, Move, Otherwise, Position

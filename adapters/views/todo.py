@@ -20,8 +20,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 from adapters.clock import now as machine_clock
 from adapters.crash import crashpoint
 from adapters.kafka.commands import Answer
-from adapters.sql import reading
-from adapters.views.faults import is_transient
+from adapters.sql import is_transient, reading
 from adapters.views.readers import OneThread
 from adapters.views.tables import leases, positions, refused_tasks
 from adapters.views.wishes import Send, Wish, derived_uuid7

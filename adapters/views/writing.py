@@ -1,24 +1,21 @@
 """Many rows in few statements, in each database's own fastest words."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import psycopg
-from sqlalchemy import Column, Connection, LargeBinary, String, Table
+from sqlalchemy import Column, Connection, String, Table, Text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError
 
-from adapters.views.faults import Unwritable
+from adapters.sql.faults import as_sqlalchemys
+from adapters.views.columns import Form, Unwritable, form_of
 from adapters.views.rows import Changes, getter
-from projections import Row
+from projections import Key, Row
 
 COPY_FROM_ROWS = 32
 """Below, one INSERT is faster than COPY's two round trips."""
 _BLOCKS = (256, 64, 16, 4, 1)
-
-Bind = Callable[[Any], Any]
 
 
 class Writer:
@@ -31,40 +28,39 @@ class Writer:
         self._key = [column.name for column in table.primary_key.columns]
         self._of = getter(self._names)
         self._statements: dict[Any, str] = {}
-        self._binds: dict[str, Bind] = {}
+        self._forms: dict[str, Form] = {}
         self._dialect: Dialect | None = None
 
     def write(self, connection: Connection, changes: Changes) -> int:
         """The number of rows. Raises DBAPIError, Unwritable."""
         self._prepare(connection.dialect)
         write = self._to_postgresql if connection.dialect.name == "postgresql" else self._to_sqlite
-        try:
-            write(connection, changes)
-        except DBAPIError:
-            raise
-        except psycopg.Error as error:
-            # COPY is the driver's own, so SQLAlchemy neither wraps what it raises nor notices a lost connection.
-            if isinstance(error, psycopg.OperationalError):
-                connection.invalidate(error)
-            statement = f"COPY {self._table.name}"
-            raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=connection.dialect) from error
-        except (ValueError, TypeError, OverflowError) as error:
-            raise Unwritable(f"{self._table.name}: {type(error).__name__}: {error}") from error
+        write(connection, changes)
         return len(changes.new) + len(changes.changed) + len(changes.unsure) + len(changes.gone)
+
+    def may_hold(self, key: Key, dialect: Dialect) -> bool:
+        """Whether a row of that key can exist. Not every database would answer the question."""
+        self._prepare(dialect)
+        try:
+            self._columns_of(self._key, [key])
+        except Unwritable:
+            return False
+        return True
 
     def _prepare(self, dialect: Dialect) -> None:
         if self._dialect is not dialect:
             self._dialect = dialect
-            binds = ((column.name, _bind(column, dialect)) for column in self._columns)
-            self._binds = {name: bind for name, bind in binds if bind is not None}
+            self._forms = {column.name: form_of(column, dialect) for column in self._columns}
 
     def _columns_of(self, names: Sequence[str], values: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-        """Rows as columns, each value as the driver wants it."""
-        columns: list[Sequence[Any]] = list(zip(*values, strict=True))
-        for position, name in enumerate(names):
-            if bind := self._binds.get(name):
-                columns[position] = [None if value is None else bind(value) for value in columns[position]]
-        return columns
+        """Rows as columns, each value as the driver wants it. Raises Unwritable."""
+        return [self._formed(name, column) for name, column in zip(names, zip(*values, strict=True), strict=True)]
+
+    def _formed(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
+        try:
+            return self._forms[name](values)
+        except (ValueError, TypeError) as error:
+            raise Unwritable(f"{self._table.name}.{name}: {error}") from error
 
     # SQLite: statements of many rows, because sqlite3 gives the interpreter away at every step. With a busy thread
     # beside it, executemany of 500 rows wrote 350 rows a second, blocks of 256 wrote 18,000.
@@ -108,7 +104,8 @@ class Writer:
 
     def _copy(self, connection: Connection, rows: Sequence[Row]) -> None:
         driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor, cursor.copy(f"COPY {self._into()} FROM STDIN") as copy:
+        statement = f"COPY {self._into()} FROM STDIN"
+        with as_sqlalchemys(connection, statement), driver.cursor() as cursor, cursor.copy(statement) as copy:
             for row in zip(*self._columns_of(self._names, map(self._of, rows)), strict=True):
                 copy.write_row(row)
 
@@ -135,16 +132,6 @@ class Writer:
         return f"ON CONFLICT ({_list(self._key)}) DO UPDATE SET {changes}"
 
 
-def _bind(column: Column[Any], dialect: Dialect) -> Bind | None:
-    process = column.type.dialect_impl(dialect).bind_processor(dialect)
-    if process is None and isinstance(column.type, String) and dialect.name == "postgresql":
-        # psycopg refuses a list in which some are of a class of their own, as our ids are.
-        return str
-    if process is None and isinstance(column.type, LargeBinary):
-        return bytes
-    return process
-
-
 def _blocks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     start = 0
     for size in _BLOCKS:
@@ -154,7 +141,9 @@ def _blocks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _type(column: Column[Any]) -> str:
-    return column.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+    # Never with a length: what is cast to one is cut off in silence.
+    plain = Text() if isinstance(column.type, String) else column.type
+    return plain.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
 def _quoted(name: str) -> str:

@@ -18,6 +18,7 @@ from contracts.providers import (
     ModelDelisted,
     ModelListed,
     OfferDeclared,
+    OfferId,
     OfferReinstated,
     OfferSuspended,
     OfferWithdrawn,
@@ -186,6 +187,9 @@ class RoutingTable:
                     provider.is_silent = True
 
     def _fold_offer(self, event: OfferDeclared | OfferWithdrawn | OfferSuspended | OfferReinstated, name: str) -> None:
+        # Recorded before the door asked for it. A request that named such an offer would be refused, with all the others.
+        if not OfferId.fits(name):
+            return
         if isinstance(event, OfferDeclared):
             self._declare(event, name)
             return

@@ -3,6 +3,7 @@
 from alembic import context
 
 from adapters.audit.tables import METADATA
+from adapters.sql.schema import compare_by_bytes
 
 context.configure(
     connection=context.config.attributes["connection"],
@@ -11,3 +12,4 @@ context.configure(
     transactional_ddl=False,
 )
 context.run_migrations()
+compare_by_bytes(context.config.attributes["connection"], METADATA.tables)

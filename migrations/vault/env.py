@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from adapters.sql.schema import compare_by_bytes
 from adapters.vault.tables import METADATA
 
 context.configure(
@@ -11,3 +12,4 @@ context.configure(
     transactional_ddl=False,
 )
 context.run_migrations()
+compare_by_bytes(context.config.attributes["connection"], METADATA.tables)

@@ -6,6 +6,7 @@ import pkgutil
 from alembic import context
 
 import projections
+from adapters.sql.schema import compare_by_bytes
 from adapters.views.tables import METADATA
 
 for module in pkgutil.iter_modules(projections.__path__):
@@ -18,3 +19,4 @@ context.configure(
     transactional_ddl=False,
 )
 context.run_migrations()
+compare_by_bytes(context.config.attributes["connection"], [*METADATA.tables, *projections.METADATA.tables])

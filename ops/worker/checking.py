@@ -7,7 +7,17 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from adapters import keys
-from contracts import BadRecord, Command, CommandRecord, RefusalReason, UnknownType, command_class, parse_command, partition_of
+from contracts import (
+    BadRecord,
+    Command,
+    CommandRecord,
+    RefusalReason,
+    UnknownType,
+    command_class,
+    id_type,
+    parse_command,
+    partition_of,
+)
 
 
 class Incoming(Protocol):
@@ -60,6 +70,10 @@ class Door:
             checked.problem = _reason("BadSignature", "the source's key did not sign these bytes", "signature")
             return checked
         checked.is_genuine = True
+        named, name = id_type(kind), record.subject.removeprefix(kind.wire.stream + "/")
+        if not named.fits(name):
+            checked.problem = _reason("Malformed", f"{name[:60]!r} is no {named.__name__}", "subject")
+            return checked
         try:
             checked.command = kind.read(record.data)
         except ValidationError as error:

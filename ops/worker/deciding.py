@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.keys import Signer, verify
+from adapters.sql import is_transient
 from adapters.sql.store import (
     AuthorityMoved,
     CommandRow,
@@ -244,10 +245,10 @@ class _Batch:
             addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
-        except (OperationalError, InterfaceError, StreamMoved):
-            # Deciding reads, too: that the world did not answer is no fault of the command.
-            raise
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
+            # Deciding reads, too: that the world did not answer, or has other tables, is no fault of the command.
+            if isinstance(error, StreamMoved) or _is_the_databases(error):
+                raise
             log.exception("%s %s is poison", command.wire.type, record.id)
             is_poison = True
             ruling.refusal = RefusalReason(name="Poison", text=f"deciding failed with {type(error).__name__}")
@@ -368,6 +369,11 @@ class _Batch:
             None if ruling.refusal is None else self._decider.signer.sign(outcome),
             record.traceparent if record is not None else None,
         )  # fmt: skip
+
+
+def _is_the_databases(error: Exception) -> bool:
+    """Whether the database did not answer, or refused for another reason than the values that it was asked with."""
+    return is_transient(error) or (isinstance(error, DBAPIError) and not isinstance(error, DataError))
 
 
 def _identity(checked: Checked) -> str:

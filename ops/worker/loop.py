@@ -12,12 +12,12 @@ from typing import Any
 import aiokafka
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.assigning import assignor_of, partitions_now
 from adapters.kafka.pace import Pace, Wait
-from adapters.sql.store import Fenced, Sealed, Shard, Store, StreamMoved
+from adapters.sql import is_transient
+from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -132,13 +132,16 @@ class Worker:
         except NoOffsetForPartitionError:
             # An assignment came between settling and polling; Kafka's own offset is none, and is never asked for.
             return
-        except (DBAPIError, Fenced, StreamMoved) as error:
+        except KafkaError as error:
+            log.warning("broker: %r", error)
+            await asyncio.sleep(RECOVERY_SECONDS)
+        except Exception as error:
+            # Two workers that insert one command at once are told so by the database only.
+            if not (is_transient(error) or isinstance(error, Fenced | StreamMoved | IntegrityError)):
+                raise
             log.warning("batch void, starting again from the counter rows: %s", str(error).partition("\n")[0])
             self._decider.forget()
             self._places.clear()
-            await asyncio.sleep(RECOVERY_SECONDS)
-        except KafkaError as error:
-            log.warning("broker: %r", error)
             await asyncio.sleep(RECOVERY_SECONDS)
 
     async def _commit(self, chunks: Sequence[tuple["_Place", list[Any]]]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, String, Table, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, String, Table, select
 
 from contracts import Record, Uuid, instant, rfc3339
 from contracts.inference import (
@@ -29,7 +29,7 @@ from contracts.inference import (
 )
 from contracts.providers import OfferId
 from domain.inference.attempts import is_payable
-from projections import METADATA, MoneyColumn, Projection, Row, Session
+from projections import METADATA, MoneyColumn, Projection, Row, Session, WholeColumn
 
 requests = Table(
     "inference_requests",
@@ -44,8 +44,8 @@ requests = Table(
     Column("router", String(90), nullable=False),
     Column("opened_at", String(30), nullable=False),
     Column("lost_at", String(30), nullable=False, comment="without an end by then its router is lost"),
-    Column("running", Integer, nullable=False, comment="attempts"),
-    Column("winner", Integer, comment="number of the attempt that delivered"),
+    Column("running", WholeColumn, nullable=False, comment="attempts"),
+    Column("winner", WholeColumn, comment="number of the attempt that delivered"),
     Column("offer", String(80), comment="of the winner"),
     Column("ended_at", String(30), comment="of the winner; as long as there is none, of the last attempt"),
     Column("receipt_until", String(30)),
@@ -68,7 +68,7 @@ attempts = Table(
     "inference_attempts",
     METADATA,
     Column("request", String(36), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", WholeColumn, primary_key=True, autoincrement=False),
     Column("offer", String(80), nullable=False),
     Column("state", String(12), nullable=False, comment="running, completed, failed or cancelled"),
     Column("cause", String(20), comment="of its failure or cancellation"),
@@ -85,7 +85,7 @@ receipts = Table(
     "inference_receipts",
     METADATA,
     Column("request", String(36), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", WholeColumn, primary_key=True, autoincrement=False),
     Column("device", String(90), primary_key=True, comment="who signed it"),
     Column("state", String(12), nullable=False, comment="matched, disputed, resolved or refuted"),
     Column("stands", Boolean, nullable=False, comment="it matched or was resolved, and was not refuted"),

@@ -1,8 +1,8 @@
 """The tables of rewards. Each row is written from one stream; what several streams tell is summed by the queries."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, String, Table, Text
 
-from projections import METADATA, MoneyColumn
+from projections import METADATA, MoneyColumn, WholeColumn
 
 fee_splits = Table(
     "rewards_fee_splits",
@@ -15,7 +15,7 @@ fee_splits = Table(
     Column("model", String(60)),
     Column("model_owner", String(42), comment="null: in escrow"),
     Column("prepaid", Boolean, nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", WholeColumn, nullable=False),
     Column("price", MoneyColumn(), nullable=False),
     Column("protocol_fee", MoneyColumn(), nullable=False),
     Column("provider_share", MoneyColumn(), nullable=False),
@@ -39,7 +39,7 @@ fees_taken = Table(
     Column("burn", MoneyColumn(), nullable=False),
     Column("buyback", MoneyColumn(), nullable=False),
     Column("kept", MoneyColumn(), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", WholeColumn, nullable=False),
     Column("at", String(30), nullable=False),
 )
 
@@ -47,7 +47,7 @@ fee_totals = Table(
     "rewards_fee_totals",
     METADATA,
     Column("fees", String(120), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, index=True),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False, index=True),
     Column("kind", String(10), nullable=False, comment="inference, storage, vault or bundle"),
     Column("payee", String(90), nullable=False, index=True),
     Column("asset", String(30), nullable=False),
@@ -76,7 +76,7 @@ model_totals = Table(
     "rewards_model_totals",
     METADATA,
     Column("fees", String(120), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, index=True),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False, index=True),
     Column("model", String(60), primary_key=True),
     Column("owner", String(42), primary_key=True, comment="empty: in escrow"),
     Column("asset", String(30), nullable=False),
@@ -97,11 +97,11 @@ emission = Table(
     METADATA,
     Column("name", String(20), primary_key=True),
     Column("genesis_at", String(30)),
-    Column("year", Integer, nullable=False),
+    Column("year", WholeColumn, nullable=False),
     Column("base", MoneyColumn(), nullable=False),
     Column("minted_in_year", MoneyColumn(), nullable=False),
     Column("minted", MoneyColumn(), nullable=False, comment="ever, into the rewards pool"),
-    Column("last_epoch", Integer),
+    Column("last_epoch", WholeColumn),
     Column("minted_until", String(30)),
     Column("issued", MoneyColumn(), nullable=False, comment="SPACE units (4 decimals)"),
     Column("burned", MoneyColumn(), nullable=False),
@@ -167,7 +167,7 @@ grants = Table(
 epochs = Table(
     "rewards_epochs",
     METADATA,
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("state", String(10), nullable=False, index=True, comment="open, closed, published or confirmed"),
     Column("start", String(30), nullable=False),
     Column("until", String(30), nullable=False),
@@ -187,7 +187,7 @@ epochs = Table(
 oracle_pots = Table(
     "rewards_oracle_pots",
     METADATA,
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("asset", String(30), primary_key=True),
     Column("pot", MoneyColumn(), nullable=False),
     Column("carried", MoneyColumn(), nullable=False),
@@ -196,7 +196,7 @@ oracle_pots = Table(
 oracle_shares = Table(
     "rewards_oracle_shares",
     METADATA,
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("oracle", String(42), primary_key=True),
     Column("asset", String(30), primary_key=True),
     Column("units", MoneyColumn(), nullable=False),
@@ -206,10 +206,10 @@ yields = Table(
     "rewards_yields",
     METADATA,
     Column("position", String(120), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, index=True),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False, index=True),
     Column("stake", MoneyColumn(), nullable=False),
-    Column("base_bp", Integer, nullable=False),
-    Column("multiplier", Integer, nullable=False, comment="hundredths"),
+    Column("base_bp", WholeColumn, nullable=False),
+    Column("multiplier", WholeColumn, nullable=False, comment="hundredths"),
     Column("inferences", BigInteger, nullable=False),
     Column("owed", MoneyColumn(), nullable=False),
     Column("paid", MoneyColumn(), comment="null until it is paid"),
@@ -229,7 +229,7 @@ earned = Table(
     Column("payee", String(42), primary_key=True),
     Column("asset", String(30), primary_key=True),
     Column("source", String(10), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, index=True),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False, index=True),
     Column("escrow", String(80), primary_key=True, comment="model and epoch of an escrow; else empty"),
     Column("units", MoneyColumn(), nullable=False),
 )
@@ -260,7 +260,7 @@ claim_logs = Table(
     Column("payee", String(42), primary_key=True),
     Column("asset", String(30), primary_key=True),
     Column("transaction", String(66), primary_key=True),
-    Column("log", Integer, primary_key=True, autoincrement=False),
+    Column("log", WholeColumn, primary_key=True, autoincrement=False),
     Column("block", BigInteger, index=True, comment="null where a person recorded it"),
     Column("units", MoneyColumn(), nullable=False),
 )
@@ -277,7 +277,7 @@ lapsed = Table(
     "rewards_lapsed",
     METADATA,
     Column("model", String(60), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("asset", String(30), primary_key=True),
     Column("units", MoneyColumn(), nullable=False),
 )

@@ -1,8 +1,8 @@
 """Staking's tables. Amounts are units of SPACE (4 decimals), those of `space_stakes` wei."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, String, Table, Text
 
-from projections import METADATA, MoneyColumn
+from projections import METADATA, MoneyColumn, WholeColumn
 
 collateral = Table(
     "staking_collateral",
@@ -24,7 +24,7 @@ levels = Table(
     METADATA,
     Column("kind", String(10), primary_key=True),
     Column("subject", String(90), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("active", MoneyColumn(), nullable=False, comment="at the end of the epoch"),
     Column("at_risk", MoneyColumn(), nullable=False, comment="active and unbonding"),
     Column("tombstoned", Boolean, nullable=False),
@@ -46,7 +46,7 @@ tiers = Table(
     "staking_tiers",
     METADATA,
     Column("wallet", String(90), primary_key=True),
-    Column("from_epoch", Integer, primary_key=True, autoincrement=False),
+    Column("from_epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("tier", String(10), nullable=False),
     Column("event", String(36), comment="that said so"),
 )
@@ -60,7 +60,7 @@ devices = Table(
     Column("serial_hash", String(64), nullable=False),
     Column("state", String(12), nullable=False, index=True, comment="asked, registered, declined or deregistered"),
     Column("suspended_by", String(120), comment="the case, as long as the owner has not resumed it"),
-    Column("first_epoch", Integer, comment="the first one that counts"),
+    Column("first_epoch", WholeColumn, comment="the first one that counts"),
     Column("cause", String(100), comment="of a refusal"),
     Column("since", String(30), nullable=False),
     Column("event", String(36), comment="the last one"),
@@ -80,7 +80,7 @@ cases = Table(
     Column("case", String(120), primary_key=True),
     Column("subject", String(90), nullable=False, index=True),
     Column("offence", String(10), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", WholeColumn, nullable=False),
     Column("state", String(10), nullable=False, index=True,
            comment="open, attested, disputed, upheld, appealed, voided, executed or lapsed"),
     Column("opened", Text, nullable=False, comment="JSON: staking.CaseOpened"),
@@ -90,7 +90,7 @@ cases = Table(
     Column("appealed", Text, comment="JSON: staking.Appealed"),
     Column("closed", Text, comment="JSON: staking.CaseExecuted or CaseVoided"),
     Column("deadline", String(30), comment="of the window that is open"),
-    Column("upholding", Integer, nullable=False, comment="council members who upheld it on appeal"),
+    Column("upholding", WholeColumn, nullable=False, comment="council members who upheld it on appeal"),
     Column("opened_at", String(30), nullable=False),
     Column("since", String(30), nullable=False),
 )  # fmt: skip
@@ -101,7 +101,7 @@ findings = Table(
     Column("case", String(120), primary_key=True),
     Column("oracle", String(90), primary_key=True),
     Column("key", String(90), nullable=False),
-    Column("missed", Integer),
+    Column("missed", WholeColumn),
     Column("verdict", String(10)),
     Column("root", String(64), nullable=False),
     Column("at", String(30), nullable=False),
@@ -160,10 +160,10 @@ uptimes = Table(
     "staking_uptimes",
     METADATA,
     Column("device_key", String(90), primary_key=True),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, index=True),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False, index=True),
     Column("first_slot", BigInteger, nullable=False),
     Column("end_slot", BigInteger, nullable=False),
-    Column("missed", Integer, nullable=False),
+    Column("missed", WholeColumn, nullable=False),
     Column("root", String(64), nullable=False),
     Column("evidence", String(64), nullable=False, comment="SHA-256 of the record that closed it"),
     Column("event", String(36), nullable=False),
@@ -173,7 +173,7 @@ uptimes = Table(
 epochs = Table(
     "staking_epochs",
     METADATA,
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WholeColumn, primary_key=True, autoincrement=False),
     Column("seed", String(64), nullable=False, comment="SHA-256 of the record that ended it: panels are drawn by it"),
     Column("excused_slots", Text, nullable=False, comment="JSON array"),
     Column("ended_at", String(30), nullable=False),
@@ -183,7 +183,7 @@ faucet = Table(
     "staking_faucet",
     METADATA,
     Column("address", String(42), primary_key=True),
-    Column("drips", Integer, nullable=False),
+    Column("drips", WholeColumn, nullable=False),
     Column("units", MoneyColumn(), nullable=False),
     Column("next_at", String(30), nullable=False),
 )
@@ -212,7 +212,7 @@ refuted = Table(
     "staking_refuted",
     METADATA,
     Column("request", String(36), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", WholeColumn, primary_key=True, autoincrement=False),
     Column("device_key", String(90), primary_key=True),
     Column("evidence", String(64), nullable=False),
     Column("event", String(36), nullable=False),

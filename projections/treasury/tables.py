@@ -1,8 +1,8 @@
 """Treasury's tables. Coins are counted in their own units (18 decimals), bank money in cents."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table, Text
 
-from projections import METADATA, MoneyColumn
+from projections import METADATA, MoneyColumn, WholeColumn
 
 coins = Table(
     "treasury_coins",
@@ -65,7 +65,7 @@ mints = Table(
     Column("minter", String(90), nullable=False),
     Column("transaction", String(66)),
     Column("block", BigInteger),
-    Column("failures", Integer, nullable=False),
+    Column("failures", WholeColumn, nullable=False),
     Column("event", String(36), nullable=False, comment="the last Minted"),
     Column("minted", String(30), nullable=False),
     Column("since", String(30), nullable=False),
@@ -105,8 +105,8 @@ deposits = Table(
     Column("fee", MoneyColumn(), nullable=False),
     Column("refunded", MoneyColumn(), nullable=False),
     Column("lost", MoneyColumn(), nullable=False),
-    Column("left", BigInteger, nullable=False, comment="less than nothing where the rail's fee was lost too"),
-    Column("disputes_open", Integer, nullable=False),
+    Column("left", MoneyColumn(), nullable=False, comment="less than nothing where the rail's fee was lost too"),
+    Column("disputes_open", WholeColumn, nullable=False),
     Column("owner", String(100), index=True),
     Column("to", String(42)),
     Column("booked_at", String(30), nullable=False),
@@ -161,10 +161,10 @@ withdrawals = Table(
     Column("usd_cents", BigInteger),
     Column("reasons", Text, nullable=False, comment="JSON list"),
     Column("route", String(10)),
-    Column("approvals", Integer, nullable=False),
+    Column("approvals", WholeColumn, nullable=False),
     Column("review_since", String(30)),
     Column("rail", String(20)),
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", WholeColumn, nullable=False),
     Column("key", String(120), comment="under which the bank is told"),
     Column("bank_reference", String(98)),
     Column("returned", String(30)),

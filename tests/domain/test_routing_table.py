@@ -6,11 +6,12 @@ from hypothesis import given as hypothesis_given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from contracts.providers import ProviderDraining, ProviderLeft, ProviderRegistered, ProviderResumed
+from contracts.providers import OfferSuspended, ProviderDraining, ProviderLeft, ProviderRegistered, ProviderResumed
 from domain.inference.index import ANYTHING, RATIOS, Wanted
 from domain.inference.routing import Ask, decide, scan
 from domain.inference.table import GRACE_MS, STALE_MS, RoutingTable
 from tests.domain.fleets import (
+    CAUSE,
     LLAMA,
     NOW_MS,
     Fleet,
@@ -82,6 +83,16 @@ def test_an_offer_is_in_the_index_while_nothing_but_the_request_forbids_it() -> 
         table = fleet.table()
         assert table.offers["alice"].is_indexed is is_indexed
         assert ("alice" in table.models[LLAMA].resting) is not is_indexed
+
+
+def test_an_offer_whose_name_is_none_is_passed_over() -> None:
+    """It was recorded before names were checked. A request that considered it would be refused, and its model be down."""
+    fleet = Fleet().join("alice").join("b:ad").join("x" * 100)
+    fleet.then("b:ad", OfferSuspended(cause=CAUSE))
+    table = fleet.table()
+
+    assert list(table.offers) == ["alice"]
+    assert _names(decide(table, ask()))[0] == ["alice"]
 
 
 def test_an_offer_moves_in_the_index_with_its_providers_tier_and_country() -> None:

@@ -10,6 +10,7 @@ import pytest
 from commands import service_class
 from contracts import (
     AdoptParameter,
+    AtomicText,
     Command,
     Event,
     Halt,
@@ -18,6 +19,7 @@ from contracts import (
     PolicyCommand,
     PolicyEvent,
     contexts,
+    id_type,
     is_policy,
     languages,
     own_class,
@@ -170,6 +172,7 @@ def test_a_message_says_who_may_send_it_and_where(message: type[Message]) -> Non
     if issubclass(message, Command):
         assert message.wire.roles
         assert message.wire.stream.startswith(f"{message.wire.context}/")
+        assert issubclass(id_type(message), AtomicText)
         assert message.__doc__
 
 

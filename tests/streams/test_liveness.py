@@ -1,26 +1,56 @@
 """A day ends by itself: once what came late is in, and never because it was we who were deaf."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 
+from adapters.keys import verify
 from adapters.views.tables import positions
 from commands.liveness import Liveness
-from contracts import rfc3339
-from contracts.liveness import SLOTS_PER_EPOCH, RecordHeartbeats, fleet_of
+from contracts import Label, rfc3339
+from contracts.liveness import SLOTS_PER_EPOCH, Heartbeat, RecordHeartbeats, RejectedBeats, fleet_of
 from domain.staking.arithmetic import starts
 from projections.liveness import closed_in, presence_of, uptime
-from streams import TodoList
-from streams.liveness import end_the_day
+from streams import RawRecord, TodoList
+from streams.liveness import collect, end_the_day
 from tests.domain.given import did
 from tests.domain.staking import TODAY
 from tests.streams.test_staking import DEVICE, Village, a_beat
+from tests.worker.world import NETWORK, signed, someone
 
 FIRST = TODAY * SLOTS_PER_EPOCH
 NEIGHBOURS = [did(f"neighbour {n}") for n in range(5)]
 OVER = starts(TODAY + 1) + timedelta(seconds=600)
+
+
+class Network:
+    """What a collector may know of its deployment."""
+
+    network, outside = NETWORK, None
+
+    def verify(self, did: str, value: bytes, signature: str) -> bool:
+        return verify(did, value, signature)
+
+
+def heard(*moments: datetime) -> list[RawRecord]:
+    """Heartbeats of a stranger's key that say when they were signed."""
+    stranger, said = someone(77), Heartbeat(slot=5_000_000, seq=1, boot=Label("b"), load_percent=1)
+    sent = [signed(said, f"liveness/device/{stranger.did}", stranger, time=moment) for moment in moments]
+    return [RawRecord(0, n, each.key, each.value, each.headers, 5_000_000 * 300_000) for n, each in enumerate(sent)]
+
+
+@pytest.mark.parametrize("year", [1, 1969])
+def test_a_heartbeat_from_before_all_times_is_counted_as_malformed(year: int) -> None:
+    """Anybody can sign one: it may neither stop the collector nor take anybody's beats along."""
+    odd, good = datetime(year, 1, 1, tzinfo=UTC), datetime(2017, 7, 14, tzinfo=UTC)
+
+    commands = [intent.command for intent in collect(heard(odd, good), Network())]
+
+    told = [command for command in commands if isinstance(command, RecordHeartbeats)]
+    assert [beat.sent_at_ms for command in told for beat in command.beats] == [int(good.timestamp() * 1000)]
+    assert [reason for command in told for reason in command.rejected] == [RejectedBeats(reason=Label("malformed"), count=1)]
 
 
 class Neighbourhood(Village):

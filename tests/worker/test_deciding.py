@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 import ops.worker.aggregates as aggregates
 from adapters.keys import verify
 from adapters.replay.streams import aggregates_of
-from adapters.sql import tables
+from adapters.sql import engine_for, reading, tables
 from adapters.sql.store import AuthorityMoved, Fenced, IntegrityError, SnapshotRow, Store, StreamMoved
 from commands import Grant
 from commands.identity import Identity
@@ -473,6 +474,29 @@ def test_a_poison_command_harms_no_other(world: World) -> None:
 
     assert [world.refusal(sent) for sent in (before, poison, after)] == [None, "Poison", None]
     assert "fault of ours" not in json.dumps(world.outcome(poison)["data"])
+
+
+@pytest.mark.parametrize("state", ["25P03", "57P01", "40001", "42P01"])
+def test_what_the_database_says_while_deciding_is_no_fault_of_the_command(postgres_url: str, state: str) -> None:
+    """A worker that was suspended for two seconds made a valid command poison for ever; a missing table would, too."""
+    world = World(engine_for(postgres_url))
+    sent = propose(new)
+    world.publish(sent)
+    worker = world.worker()
+    raising = [f"do $$ begin raise exception 'asked for' using errcode = '{state}'; end $$"]
+
+    def load(kind: type[Any], stream: str) -> Any:
+        with reading(world.engine) as connection:
+            connection.exec_driver_sql(raising.pop() if raising else "select 1")
+        return loads(kind, stream)
+
+    loads, worker.decider.aggregates.load = worker.decider.aggregates.load, load  # type: ignore[method-assign]
+    with pytest.raises(DBAPIError):
+        worker.work()
+    worker.recover()
+    worker.work()
+
+    assert world.refusal(sent) is None
 
 
 # Limits

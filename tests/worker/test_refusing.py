@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from adapters.keys import Signer, verify
-from contracts import Digest, uuid7
+from contracts import Command, Digest, id_type, languages, uuid7
 from contracts.identity import ApproveKey, WithdrawRole
+from ops.worker.checking import Door
 from tests.worker.world import (
     NETWORK,
     PARTITIONS,
+    Incoming,
     World,
     alice,
     bob,
@@ -259,6 +261,42 @@ def test_an_ended_key_does_not_act_for_itself_either(world: World) -> None:
     assert world.types(short) == ["KeyProposed", "KeyRegistered"]
 
 
+TYPED = [
+    kind
+    for kind in languages()
+    if issubclass(kind, Command) and not id_type(kind).fits("+")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TYPED, ids=lambda kind: kind.wire.type)
+def test_a_stream_is_named_as_its_kind_is(kind: type[Command]) -> None:
+    """An id that readers make of a stream's name stops whoever reads it, or nobody finds its row."""
+    for name in ("+", "x" * 120):
+        subject = f"{kind.wire.stream}/{name}"
+        document = json.loads(propose(someone(1)).value) | {"type": kind.wire.type, "dataschema": kind.wire.dataschema}
+        sent = resigned(json.dumps(document | {"subject": subject}, separators=(",", ":")).encode(), subject)
+        door = Door(kind.wire.context, partition_of(subject, PARTITIONS), PARTITIONS, NETWORK)
+
+        checked = door.check(Incoming(0, sent.key, sent.value, sent.headers))
+
+        if not id_type(kind).fits(name):
+            assert checked.is_genuine
+            assert checked.command is None
+            assert checked.problem is not None
+            assert (checked.problem.name, checked.problem.field) == ("Malformed", "subject")
+
+
+def test_whoever_names_a_stream_wrongly_is_told_so(world: World) -> None:
+    sent = signed(ApproveKey(proposal=Digest("0" * 64)), "identity/key/somebody")
+    world.publish(sent)
+
+    world.worker().work()
+
+    assert world.outcome(sent)["data"]["refusal"] == {
+        "name": "Malformed", "text": "'somebody' is no Did", "field": "subject",
+    }  # fmt: skip
+
+
 def test_a_key_acts_for_itself_on_its_own_stream_only(world: World) -> None:
     own = signed(WithdrawRole(role="providers.gpu", prefix="providers/"), stream_of(bob), by=bob)
     others = signed(WithdrawRole(role="identity.registrar", prefix="identity/"), stream_of(alice), by=bob)
@@ -269,7 +307,7 @@ def test_a_key_acts_for_itself_on_its_own_stream_only(world: World) -> None:
 
     assert world.refusal(own) is None
     assert world.refusal(others) == "NotInRole"
-    assert world.refusal(nested) == "NotInRole"
+    assert world.refusal(nested) == "Malformed"
 
 
 def test_an_acceptance_names_the_grant_that_it_relied_on(world: World) -> None:
