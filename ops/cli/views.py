@@ -33,7 +33,6 @@ def rebuild(
     from rich.progress import Progress
 
     from adapters.garbage import collect_rarely
-    from adapters.views.beside import Changed
     from adapters.views.rebuild import DigestsDiffer, Rebuild
 
     collect_rarely()
@@ -49,8 +48,6 @@ def rebuild(
                 result, event = asyncio.run(_compare(work) if verify else _swap(work, name, recorder, new_meaning))
         except DigestsDiffer as error:
             raise Failure(str(error), "the live view is as it was; after a change of meaning: --new-meaning") from None
-        except Changed as error:
-            raise Failure(str(error), "the live view is as it was; rebuild it again") from None
     _show(result, event, as_json)
     if not verify:
         _say_recorded(event, record, as_json)
@@ -136,13 +133,16 @@ def digest(
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Who has the view, where it is not ours."""
+    """What somebody else does with the view, or has done."""
+    from adapters.views.beside import Changed
     from adapters.views.exclusive import ViewTaken
 
     try:
         yield
     except ViewTaken as error:
         raise Failure(str(error)) from None
+    except Changed as error:
+        raise Failure(str(error), "the live view is as it was; begin again") from None
 
 
 async def _compare(work: "Rebuild") -> "tuple[Rebuilt, str | None]":
