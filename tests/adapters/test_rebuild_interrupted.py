@@ -75,22 +75,31 @@ class Interruptions:
         options = connection.get_execution_options()
         if options.get("spaceos_reads") or options.get("postgresql_readonly") or self.chance.random() > self.share:
             return
-        raw: Any = connection.connection
-        if connection.dialect.name == "sqlite":
-            raw.commit()
+        if connection.dialect.name == "sqlite" or self.chance.random() < 0.5:
             self.after += 1
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-            raise OperationalError("COMMIT", None, error)
-        if self.chance.random() < 0.5:
-            raw.commit()
-            self.after += 1
+            lose_the_answer(connection)
         else:
             self.before += 1
-        other = engine_for(self.url)
-        with other.begin() as admin:
-            admin.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": raw.driver_connection.info.backend_pid})
-        other.dispose()
+            end_session(connection)
+
+
+def lose_the_answer(connection: Connection) -> None:
+    """To the commit that is about to be sent."""
+    connection.connection.commit()
+    if connection.dialect.name == "postgresql":
+        end_session(connection)
+        return
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    raise OperationalError("COMMIT", None, error)
+
+
+def end_session(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    other = engine_for(connection.engine.url)
+    with other.begin() as admin:
+        admin.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": driver.info.backend_pid})
+    other.dispose()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -125,6 +134,41 @@ def test_a_rebuild_goes_on_from_what_is_committed_until_it_is_done(
         assert {position.generation for position in positions_of(connection, "tally").values()} == {2}
         assert not positions_of(connection, "tally__next")
     assert tables(views) == {"tallies", "entries", "tallies__old", "entries__old"}
+    engine.dispose()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_swap_whose_answer_is_lost_is_a_swap(log: Log, views: Engine, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was tried again, found another generation than it had compared, and was called failed."""
+    monkeypatch.setattr(folding, "PAUSE_SECONDS", 0.01)
+    log.publish(log.fill(60))
+    project(log, views)
+    engine, renaming, lost = engine_for(views.url), list[Connection](), list[Connection]()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if "rename to" in statement and not lost:
+            renaming.append(connection)
+
+    @event.listens_for(engine, "commit")
+    def _(connection: Connection) -> None:
+        if renaming and renaming[-1] is connection and not lost:
+            lost.append(connection)
+            lose_the_answer(connection)
+
+    def parts() -> Parts:
+        return Parts(engine, tally_projection(log.context), log.client)
+
+    assert asyncio.run(Rebuild(parts, processes=1, keep=keep).swap()).swapped
+    assert lost
+    if keep:
+        lost.clear()
+        assert asyncio.run(go_back(parts)).swapped
+        assert lost
+
+    with reading(views) as connection:
+        assert {position.generation for position in positions_of(connection, "tally").values()} == {1 + keep}
+    assert tables(views) == {"tallies", "entries", *(("tallies__old", "entries__old") if keep else ())}
     engine.dispose()
 
 
