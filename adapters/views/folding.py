@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import multiprocessing
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -56,6 +59,17 @@ def fold_in_process(make: MakeParts, until: Mapping[str, int], batch_records: in
     """The whole work of one process: some shards, each to its position."""
     collect_rarely()
     asyncio.run(_fold(make(), until, batch_records))
+
+
+def end_with_parent() -> None:
+    """A process of a pool whose maker was killed would go on, and then wait for its next task for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 async def _fold(parts: Parts, until: Mapping[str, int], batch_records: int) -> None:

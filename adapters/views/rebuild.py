@@ -19,7 +19,7 @@ from adapters.views.beside import Beside
 from adapters.views.digest import Digest, digest
 from adapters.views.exclusive import Exclusive
 from adapters.views.faults import is_transient
-from adapters.views.folding import Folder, LogShort, MakeParts, fold_in_process, insist
+from adapters.views.folding import Folder, LogShort, MakeParts, end_with_parent, fold_in_process, insist
 from adapters.views.positions import Fenced, Position, positions_of
 
 BATCH_RECORDS = 50_000
@@ -151,7 +151,8 @@ class Rebuild:
     async def _fold_together(self, folder: Folder, mine: Mapping[str, int], others: list[dict[str, int]]) -> None:
         loop = asyncio.get_running_loop()
         # Not forked: a fork would share the sockets and locks of this process.
-        with ProcessPoolExecutor(max(len(others), 1), multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max(len(others), 1), spawn, initializer=end_with_parent) as pool:
             work = [loop.run_in_executor(pool, fold_in_process, self._make, share, self._batch_records) for share in others]
             await folder.fold(mine)
             await asyncio.gather(*work)

@@ -3,9 +3,12 @@
 import asyncio
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +25,7 @@ from adapters.views.positions import Fenced
 from adapters.views.rebuild import Rebuild
 from contracts import Event, Record
 from projections import Projection, Session
-from tests.adapters.logs import Log, open_views, view_digest
+from tests.adapters.logs import Log, eventually, open_views, view_digest
 from tests.adapters.shards import tally_projection
 from tests.adapters.test_rebuild import project, tables, url_of
 
@@ -206,6 +209,30 @@ def test_what_a_killed_rebuild_left_running_is_fenced_by_the_next(log: Log, view
         orphan.commit()
     with pytest.raises(Fenced, match="another rebuild"):
         left.swap(dict.fromkeys(shards, 0), dict.fromkeys(shards, 1))
+
+
+POOL = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from adapters.views.folding import end_with_parent
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 60).result()
+"""
+
+
+def test_the_processes_of_a_killed_rebuild_end_with_it(tmp_path: Path) -> None:
+    program = tmp_path / "pool.py"
+    program.write_text(POOL)
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        child = Path(f"/proc/{maker.stdout.readline().strip()}")
+        assert child.exists()
+
+        maker.kill()
+
+    eventually(lambda: not child.exists() or child.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 class Slow(TypeDecorator[str]):
