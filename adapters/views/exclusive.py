@@ -1,19 +1,16 @@
 """One at a time may make, swap or drop a view's other versions: a lock that ends with its holder, and says who that is."""
 
-import fcntl
 import os
 import re
-import socket
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from contracts import rfc3339
+from adapters.locks import AlreadyRuns, Holder, hold, lock_of
 
 
 class ViewTaken(RuntimeError):
@@ -28,9 +25,9 @@ class Exclusive:
     """
 
     def __init__(self, engine: Engine, view: str, what: str) -> None:
-        """`what` is done, as a noun: it stands in the message for whoever comes second."""
-        self._engine, self._view = engine, view
-        self._said = f"{what} by process {os.getpid()} on {socket.gethostname()} since {rfc3339(datetime.now(UTC))}"
+        """`what` is done, as a noun: `a rebuild`. Whoever comes second is told."""
+        self._engine, self._view, self._what = engine, view, f"{what} of {view}"
+        self._said = f"{self._what}, {Holder.here(self._what)}"
         self._depth, self._stack = 0, ExitStack()
         self._session: Connection | None = None
 
@@ -71,29 +68,22 @@ class Exclusive:
 
     def _lock_file(self) -> None:
         database = Path(str(self._engine.url.database))
-        folder = database.parent / "locks"
-        folder.mkdir(exist_ok=True)
-        descriptor = os.open(folder / f"{database.stem}-{self._view}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._stack.callback(os.close, descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
-            self._stack.close()
-            self._refuse([holder] if holder else [])
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, self._said.encode(), 0)
+            descriptor = hold(lock_of(database.parent, f"{database.stem}-{self._view}"), self._what)
+        except AlreadyRuns as error:
+            self._refuse([f"{error.holder.what}, {error.holder}"] if error.holder else [])
+        self._stack.callback(os.close, descriptor)
 
     @property
     def _comment(self) -> str:
         return f"/* {_STRANGE.sub('_', self._said)} */"
 
-    def _refuse(self, holders: list[str]) -> None:
+    def _refuse(self, holders: list[str]) -> NoReturn:
         who = holders[0] if holders else "another process, which does not say which it is"
         raise ViewTaken(f"{self._view} is taken: {who}. Wait until that has ended, or end it")
 
 
-_STRANGE = re.compile(r"[^\w .:+-]")
+_STRANGE = re.compile(r"[^\w .,:+-]")
 _COMMENT = re.compile(r"/\* (.*?) \*/")
 _HOLDER = text(
     "select a.query from pg_locks l join pg_stat_activity a on a.pid = l.pid "

@@ -139,7 +139,7 @@ def test_while_one_changes_the_versions_no_other_does(log: Log, views: Engine) -
             lambda: asyncio.run(go_back(made(log, views))),
             lambda: retire(made(log, views)),
         ):
-            with pytest.raises(ViewTaken, match="a rebuild by process"):
+            with pytest.raises(ViewTaken, match="a rebuild of tally, pid"):
                 change()
 
     assert tables(views) == BOTH

@@ -50,7 +50,7 @@ def taken(views: Engine) -> str:
 def test_the_second_is_told_who_the_first_is_and_what_he_does(views: Engine, holder: "subprocess.Popen[bytes]") -> None:
     said = taken(views)
 
-    assert f"tally is taken: a rebuild by process {holder.pid} on {socket.gethostname()} since 2" in said
+    assert f"tally is taken: a rebuild of tally, pid {holder.pid} on {socket.gethostname()} since 2" in said
     assert "end it" in said
     with Exclusive(views, "another", "a rebuild"):
         pass

@@ -31,5 +31,5 @@ def test_the_second_is_refused_with_the_first_ones_name(tmp_path: Path, command:
         )  # fmt: skip
 
     assert asked.returncode == Exit.FOUND_WRONG
-    assert f"key_registry is taken: a rebuild by process {os.getpid()}" in json.loads(asked.stdout)["error"]
+    assert f"key_registry is taken: a rebuild of key_registry, pid {os.getpid()}" in json.loads(asked.stdout)["error"]
     engine.dispose()
