@@ -26,6 +26,11 @@ class Holder:
     host: str
     since: str
 
+    @classmethod
+    def here(cls, what: str) -> "Holder":
+        """This process, now."""
+        return cls(what, os.getpid(), socket.gethostname(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host} since {self.since}"
 
@@ -35,6 +40,7 @@ class AlreadyRuns(RuntimeError):
 
     def __init__(self, what: str, home: Path, holder: Holder | None) -> None:
         super().__init__(f"{what} runs already in {home}: {holder or 'it has not said who it is'}")
+        self.holder = holder
         here = f": kill {holder.pid}" if holder is not None and holder.host == socket.gethostname() else ""
         self.remedy = f"end it first{here}; another network has a home of its own (SPACEOS_HOME)"
 
@@ -51,9 +57,8 @@ def hold(file: Path, what: str, *, within_seconds: float = LOOKING_SECONDS) -> i
             os.close(descriptor)
             raise AlreadyRuns(what, file.parent.parent, holder)
         time.sleep(0.02)
-    mine = {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, orjson.dumps(mine), 0)
+    os.pwrite(descriptor, orjson.dumps(Holder.here(what)), 0)
     return descriptor
 
 

@@ -84,4 +84,5 @@ def search(engine: Engine, wanted: Filter, limit: int | None = None, *, newest: 
 def _last(engine: Engine, wanted: Filter, limit: int) -> Iterator[Any]:
     page = wanted.of(select(tables.leaves)).order_by(tables.leaves.c.leaf.desc()).limit(limit)
     with reading(engine) as connection:
-        yield from reversed(connection.execute(page).all())
+        rows = connection.execute(page).all()
+    yield from reversed(rows)

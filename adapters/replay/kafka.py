@@ -10,14 +10,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.locate import ANSWER_SECONDS, Unanswered
+from adapters.replay.ordering import in_order, sequence_of
 from adapters.replay.sources import PIECE_RECORDS, Published, RangeMissing
 from contracts import shard_name
 
 FETCH_BYTES = 4 * 1024 * 1024
-LOOK_BACK_RECORDS = 100
-"""A relay that was killed may have repeated some of a topic's last records: the highest of so many is the end."""
-MAX_AHEAD = 10_000
-"""Records that came before their turn in a topic that was filled anew; more than that is a gap."""
 
 
 class KafkaSource:
@@ -26,10 +23,15 @@ class KafkaSource:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._hints: dict[str, tuple[int, int]] = {}
-        """Shard to a sequence and the offset at which it is to be looked for."""
+        """Shard to a sequence and the offset before which neither it nor a later one is."""
+        self._scanned: dict[str, tuple[int, int]] = {}
+        """Shard to the highest sequence before an offset, and that offset."""
 
     async def shards(self, topics: Collection[str]) -> list[str]:
+        """Raises RangeMissing where the broker knows no such topic: a view of what is left would be another view."""
         cluster = await self._consumer._client.fetch_all_metadata()
+        if missing := {topic for topic in topics if not cluster.partitions_for_topic(topic)}:
+            raise RangeMissing(f"the broker has no topic {', '.join(sorted(missing))}; spaceos topics create makes it")
         return [
             shard_name(topic, partition)
             for topic in sorted(topics)
@@ -44,18 +46,25 @@ class KafkaSource:
             return
         tp, first, last = await self._assign(shard)
         sequence, offset = self._hints.get(shard, (0, first))
-        queue = _Queue(shard, start)
-        async for record in self._from(tp, max(first, offset) if sequence <= start else first, last):
-            for ready in queue.take(record):
-                if ready.sequence < end and (piece := queue.collect(ready)):
-                    yield piece
-            if queue.next >= end:
-                self._hints[shard] = (end, record.offset + 1)
-                break
-        if rest := queue.rest():
-            yield rest
-        if queue.next < end:
-            raise RangeMissing(queue.complaint(end))
+        later, reached = last, first
+
+        async def read_from(offset: int) -> AsyncIterator[tuple[int, Any]]:
+            nonlocal later, reached
+            async for record in self._from(tp, offset, last):
+                found, reached = sequence_of(shard, record), record.offset + 1
+                if found >= end:
+                    later = min(later, record.offset)
+                yield found, record
+
+        piece: list[Published] = []
+        async for number, record in in_order(shard, start, end, max(first, offset) if sequence <= start else first, read_from):
+            piece.append(_published(number, record))
+            if len(piece) >= PIECE_RECORDS:
+                yield piece
+                piece = []
+        self._hints[shard] = (end, min(later, reached))
+        if piece:
+            yield piece
 
     async def place_of(self, event: str, shards: Collection[str]) -> tuple[str, int] | None:
         wanted = event.encode()
@@ -67,11 +76,29 @@ class KafkaSource:
         return None
 
     async def _end(self, shard: str) -> int:
+        """The sequence after the highest one, wherever in the topic that is.
+
+        A publisher that was suspended repeats a whole stretch behind it, and may do so again; a topic that was made anew may
+        begin with it. How long such a stretch is, nothing near the end of the topic tells.
+        """
         tp, first, last = await self._assign(shard)
-        highest = -1
-        async for record in self._from(tp, max(first, last - LOOK_BACK_RECORDS), last):
-            highest = max(highest, _sequence(shard, record))
+        if first == last and last:
+            raise RangeMissing(f"{shard} is empty, though it held {last} records. The audit log may have them: --source log")
+        highest, offset = self._scanned.get(shard, (-1, first))
+        if offset < last and (newest := await self._newest(shard, tp, last)) == last - 1:
+            # A topic in which each sequence is at least once has no higher one than it has places, and this is the highest
+            # that it can have. If one is missing for which another is there, reading it tells.
+            highest = newest
+        else:
+            async for record in self._from(tp, max(first, offset), last):
+                highest = max(highest, sequence_of(shard, record))
+        self._scanned[shard] = highest, last
         return highest + 1
+
+    async def _newest(self, shard: str, tp: TopicPartition, last: int) -> int | None:
+        async for record in self._from(tp, last - 1, last):
+            return sequence_of(shard, record)
+        return None
 
     async def _assign(self, shard: str) -> tuple[TopicPartition, int, int]:
         topic, _, partition = shard.rpartition("/")
@@ -84,49 +111,6 @@ class KafkaSource:
     async def _from(self, tp: TopicPartition, offset: int, end: int) -> AsyncIterator[Any]:
         async for record in records_between(self._consumer, tp, offset, end):
             yield record
-
-
-class _Queue:
-    """Puts a topic's records into their order: repeats are dropped, those that are ahead wait for their turn."""
-
-    def __init__(self, shard: str, start: int) -> None:
-        self._shard, self.next = shard, start
-        self._ahead: dict[int, Published] = {}
-        self._piece: list[Published] = []
-        self._highest = -1
-
-    def take(self, record: Any) -> list[Published]:
-        """What is next now, if anything is."""
-        sequence = _sequence(self._shard, record)
-        self._highest = max(self._highest, sequence)
-        if sequence < self.next:
-            return []
-        signature = (dict(record.headers).get("signature") or b"").decode("ascii", "replace")
-        self._ahead.setdefault(sequence, Published(record.offset, sequence, record.value, signature))
-        if len(self._ahead) > MAX_AHEAD:
-            raise RangeMissing(self.complaint(sequence))
-        ready = []
-        while (found := self._ahead.pop(self.next, None)) is not None:
-            ready.append(found)
-            self.next += 1
-        return ready
-
-    def collect(self, record: Published) -> list[Published]:
-        """A piece, once it is full."""
-        self._piece.append(record)
-        return self.rest() if len(self._piece) >= PIECE_RECORDS else []
-
-    def rest(self) -> list[Published]:
-        piece, self._piece = self._piece, []
-        return piece
-
-    def complaint(self, end: int) -> str:
-        if self._highest > self.next:
-            return (
-                f"{self._shard} holds {self._highest}, but not {self.next}: it was deleted or compacted. "
-                "The audit log may have it: --source log"
-            )
-        return f"{self._shard} holds nothing from {self.next} on, and {end} records were asked for"
 
 
 @asynccontextmanager
@@ -152,11 +136,6 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, offset
             raise Unanswered(f"{shard_name(tp.topic, tp.partition)} offset {offset}: no answer in {ANSWER_SECONDS:.0f} s")
 
 
-def _sequence(shard: str, record: Any) -> int:
-    # Digits between fixed bytes: a string of JSON cannot hold them unescaped, and every record of a topic is looked at.
-    _, found, after = (record.value or b"").partition(b'"sequence":"')
-    if not found or not after[:20].isdigit():
-        raise RangeMissing(
-            f"{shard} offset {record.offset} holds no record of ours: it was altered, or somebody else publishes"
-        )
-    return int(after[:20])
+def _published(sequence: int, record: Any) -> Published:
+    signature = (dict(record.headers).get("signature") or b"").decode("ascii", "replace")
+    return Published(record.offset, sequence, record.value, signature)

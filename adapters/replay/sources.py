@@ -1,6 +1,6 @@
 """Where records come from: a shard's records in their order, each once, from one sequence to another."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,15 @@ class Published:
     sequence: int
     value: bytes
     signature: str
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        return [("signature", self.signature.encode())]
+
+    @property
+    def timestamp(self) -> int | None:
+        """The broker's, which the audit log does not know."""
+        return None
 
 
 class Source(Protocol):

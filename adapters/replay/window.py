@@ -4,11 +4,11 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import orjson
-
 from adapters.replay.cuts import BadPosition
+from adapters.replay.ordering import in_order, sequence_of
 from adapters.replay.raw import RawRecord, RawTopic
 from adapters.replay.sources import RangeMissing
 
@@ -75,17 +75,13 @@ async def records_by_sequence(topic: RawTopic, start: Mapping[str, int], end: Ma
         expected, until = start.get(shard, 0), end.get(shard, 0)
         if expected >= until:
             continue
-        async for record in topic.read(partition, first, last):
-            sequence = int(orjson.loads(record.value)["sequence"])
-            if sequence > expected:
-                raise RangeMissing(f"{shard} holds {sequence}, but not {expected}: it was deleted or compacted")
-            if sequence == expected:
-                yield record
-                expected += 1
-            if expected == until:
-                break
-        if expected < until:
-            raise RangeMissing(f"{shard} holds nothing from {expected} on, and the window ends at {until}")
+        async for _, record in in_order(shard, expected, until, first, partial(_numbered, topic, partition, last)):
+            yield record
+
+
+async def _numbered(topic: RawTopic, partition: int, last: int, offset: int) -> AsyncIterator[tuple[int, RawRecord]]:
+    async for record in topic.read(partition, offset, last):
+        yield sequence_of(f"{topic.topic}/{partition}", record), record
 
 
 def _refuse_gone(topic: str, partition: int, start: int, end: int, bound: tuple[int, int]) -> None:

@@ -1,10 +1,14 @@
 """Folding a log as fast as it can be read: by explicit assignment, in large batches, in as many processes as pay."""
 
 import asyncio
+import logging
+import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from sqlalchemy import Engine
@@ -20,9 +24,17 @@ from adapters.views.readers import sought
 from contracts import shard_name
 from projections import Projection
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
 CACHED_ROWS = 200_000
 FETCH_BYTES = 4 * 1024 * 1024
 SILENT_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
+"""So long a database may fail without one commit in between."""
+PAUSE_SECONDS = 0.2
 
 
 class LogShort(Exception):
@@ -48,10 +60,32 @@ def fold_in_process(make: MakeParts, until: Mapping[str, int], batch_records: in
     asyncio.run(_fold(make(), until, batch_records))
 
 
+def end_with_parent() -> None:
+    """A process of a pool whose maker was killed would go on, and then wait for its next task for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
 async def _fold(parts: Parts, until: Mapping[str, int], batch_records: int) -> None:
     async with Folder(parts, batch_records) as folder:
-        folder.claim(until)
         await folder.fold(until)
+
+
+async def insist(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do it in a thread, again while the database does not answer. It must be right to do it twice."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(work, *args, **kwargs)
+        except Exception as error:
+            if not is_transient(error) or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 class Folder:
@@ -65,6 +99,8 @@ class Folder:
         self._log = Log(parts.client, self._projector.topics)
         self._batch_records = batch_records
         self._out_of_order: set[str] = set()
+        self._claimed: set[str] = set()
+        self._committed = 0.0
 
     async def __aenter__(self) -> "Folder":
         await self._log.open()
@@ -78,15 +114,49 @@ class Folder:
         return self._log.shards
 
     def claim(self, shards: Iterable[str]) -> None:
-        """Read these, from the positions that they have."""
+        """Read these, from the positions that they have. What was folded and not committed is forgotten."""
         shards = list(shards)
         self._log.read_only(shards)
+        self._out_of_order.clear()
+        self._claimed = set()
         for shard, position in self._projector.claim(shards).items():
             # Nothing was folded or the offset is right: if the topic is out of order, a gap tells.
             self._log.seek(shard, position.offset if position.next else None)
+        self._claimed = set(shards)
+
+    def epochs(self) -> dict[str, int]:
+        """Under which the shards are claimed."""
+        return {shard: self._projector.position(shard).epoch for shard in self._claimed}
 
     async def fold(self, until: Mapping[str, int]) -> None:
-        """To exactly these positions. Raises LogShort, ChainBroken, Lost, Behind, Forked."""
+        """To exactly these positions, which are committed then. Raises LogShort, ChainBroken, Lost, Behind, Forked.
+
+        After an error of the database that passes, it goes on from what is committed; one that does not pass is raised.
+        """
+        await self._patiently(until, lambda: self._fold(until))
+
+    async def follow(self, seconds: float) -> None:
+        """What has come since, if any."""
+        await self._patiently(self._log.shards, lambda: self._follow(seconds))
+
+    async def _patiently(self, shards: Iterable[str], work: Callable[[], Awaitable[None]]) -> None:
+        failing = None
+        while True:
+            try:
+                if self._claimed != set(shards):
+                    self.claim(shards)
+                return await work()
+            except Exception as error:
+                now = time.monotonic()
+                failing = now if failing is None or self._committed > failing else failing
+                if not is_transient(error) or now - failing > PATIENCE_SECONDS:
+                    raise
+                # All of them anew: those whose last records were read already are as uncommitted as the others.
+                self._claimed = set()
+                log.warning("%s goes on from what is committed: %s", self._projector.name, str(error).partition("\n")[0])
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _fold(self, until: Mapping[str, int]) -> None:
         self._log.read_only([shard for shard, end in until.items() if self._projector.position(shard).next < end])
         heard = time.monotonic()
         folded = 0
@@ -106,8 +176,7 @@ class Folder:
                 self._commit()
         self._commit()
 
-    async def follow(self, seconds: float) -> None:
-        """What has come since, if any."""
+    async def _follow(self, seconds: float) -> None:
         self._log.read_only(self._log.shards)
         if chunks := await self._log.poll(self._batch_records, seconds):
             await self._apply(chunks, {})
@@ -130,13 +199,8 @@ class Folder:
         self._out_of_order.clear()
 
     def _commit(self) -> None:
-        try:
-            self._projector.commit()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            # Begin again at what is committed.
-            self.claim(self._log.reading)
+        self._projector.commit()
+        self._committed = time.monotonic()
 
 
 class Log:

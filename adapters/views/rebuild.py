@@ -1,7 +1,7 @@
 """Fold the log again from its first record, beside the live view; compare; take its place.
 
 Reads Kafka by explicit assignment, so no group notices. The live view is neither emptied nor locked, but for the moment
-in which the names change. A rebuild that dies leaves tables that the next one drops.
+in which the names change. A rebuild that dies leaves tables that the next one drops. There is one at a time.
 """
 
 import asyncio
@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+from sqlalchemy.exc import IntegrityError
+
 from adapters.sql import is_transient, reading
 from adapters.views.beside import Beside
 from adapters.views.digest import Digest, digest
-from adapters.views.folding import Folder, LogShort, MakeParts, fold_in_process
-from adapters.views.positions import Position, positions_of
+from adapters.views.exclusive import Exclusive
+from adapters.views.folding import Folder, LogShort, MakeParts, end_with_parent, fold_in_process, insist
+from adapters.views.positions import Fenced, Position, positions_of
 
 BATCH_RECORDS = 50_000
 """Of one transaction. A rebuild that dies begins again, so a commit buys nothing but memory: rows are written once a batch."""
@@ -69,9 +72,10 @@ class Rebuild:
         self._batch_records, self._processes = batch_records, processes or os.cpu_count() or 1
         self._meaning_changed, self._keep, self._progress = meaning_changed, keep, progress
         self._beside = Beside(self._parts.engine, self._parts.projection)
+        self.exclusive = Exclusive(self._parts.engine, self._name, "a rebuild")
 
     async def verify(self) -> Rebuilt:
-        """Whether the live view is the fold of its log; nothing is swapped. Raises LogShort, ChainBroken, Lost."""
+        """Whether the live view is the fold of its log; nothing is swapped. Raises ViewTaken, LogShort, ChainBroken, Lost."""
         return await self._run(swap=False)
 
     async def swap(self) -> Rebuilt:
@@ -79,21 +83,27 @@ class Rebuild:
         return await self._run(swap=True)
 
     async def _run(self, *, swap: bool) -> Rebuilt:
-        await asyncio.to_thread(self._beside.make)
-        try:
-            cut, live = await asyncio.to_thread(self._live)
-            ends = {shard: position.next for shard, position in cut.items()}
-            async with Folder(self._parts, self._batch_records) as folder:
-                began = time.monotonic()
-                await self._fold(folder, ends)
-                seconds = time.monotonic() - began
-                rebuilt = await asyncio.to_thread(self._digest)
-                if swap:
-                    self._compare(live, rebuilt)
-                    await asyncio.to_thread(self._beside.index)
-                    await swap_in(folder, self._beside, cut, keep=self._keep)
-        finally:
-            await asyncio.to_thread(self._beside.drop)
+        with self.exclusive:
+            try:
+                await insist(self._beside.make)
+                return await self._rebuild(swap=swap)
+            finally:
+                # Where the lock was lost, the tables may be those of whoever has it now.
+                if self.exclusive.is_held:
+                    await insist(self._beside.drop)
+
+    async def _rebuild(self, *, swap: bool) -> Rebuilt:
+        cut, live = await insist(self._live)
+        ends = {shard: position.next for shard, position in cut.items()}
+        async with Folder(self._parts, self._batch_records) as folder:
+            began = time.monotonic()
+            await self._fold(folder, ends)
+            seconds = time.monotonic() - began
+            rebuilt = await insist(self._digest, ends)
+            if swap:
+                self._compare(live, rebuilt)
+                await insist(self._beside.index)
+                await swap_in(folder, self._beside, cut, keep=self._keep)
         return Rebuilt(self._name, ends, live, rebuilt, sum(ends.values()), seconds, swap)
 
     def _live(self) -> tuple[dict[str, Position], Digest]:
@@ -101,8 +111,11 @@ class Rebuild:
         with reading(self._parts.engine) as connection:
             return positions_of(connection, self._name), digest(connection, self._parts.projection)
 
-    def _digest(self) -> Digest:
+    def _digest(self, ends: Mapping[str, int]) -> Digest:
         with reading(self._parts.engine) as connection:
+            found = {shard: position.next for shard, position in positions_of(connection, self._beside.reader).items()}
+            if found != ends:
+                raise Fenced(f"{self._beside.reader} is at {found} instead of {ends}: another rebuild has begun")
             return digest(connection, self._parts.projection, self._beside.names)
 
     def _compare(self, live: Digest, rebuilt: Digest) -> None:
@@ -120,7 +133,6 @@ class Rebuild:
         try:
             mine, *others = self._shares(ends)
             await self._fold_together(folder, mine, others)
-            folder.claim(folder.shards)
         finally:
             looking.cancel()
         self._progress(total, total)
@@ -138,9 +150,9 @@ class Rebuild:
     async def _fold_together(self, folder: Folder, mine: Mapping[str, int], others: list[dict[str, int]]) -> None:
         loop = asyncio.get_running_loop()
         # Not forked: a fork would share the sockets and locks of this process.
-        with ProcessPoolExecutor(max(len(others), 1), multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max(len(others), 1), spawn, initializer=end_with_parent) as pool:
             work = [loop.run_in_executor(pool, fold_in_process, self._make, share, self._batch_records) for share in others]
-            folder.claim(mine)
             await folder.fold(mine)
             await asyncio.gather(*work)
 
@@ -155,22 +167,30 @@ class Rebuild:
 
 
 async def swap_in(folder: Folder, beside: Beside, cut: Mapping[str, Position], *, keep: bool) -> None:
-    """Follow until we are where the live reader is, or further; then change the names. Raises LogShort, Changed.
+    """Follow until we are where the live reader is, or further; then change the names.
 
-    `cut` are the live positions at which the digests were compared.
+    `cut` are the live positions at which the digests were compared. Raises LogShort, Changed, Fenced.
     """
     generations = {shard: position.generation for shard, position in cut.items()}
     deadline = time.monotonic() + SWAP_SECONDS
-    while not await _try_to_swap(beside, generations, keep):
+    await folder.follow(0.0)
+    while not await _try_to_swap(beside, generations, folder.epochs(), keep):
         if time.monotonic() > deadline:
             raise LogShort(f"{beside.reader} could not catch up with the live view in {SWAP_SECONDS:.0f} s")
         await folder.follow(0.05)
 
 
-async def _try_to_swap(beside: Beside, generations: Mapping[str, int], keep: bool) -> bool:
+async def _try_to_swap(beside: Beside, generations: Mapping[str, int], epochs: Mapping[str, int], keep: bool) -> bool:
     try:
-        return await asyncio.to_thread(beside.swap, generations, keep=keep)
+        return await asyncio.to_thread(beside.swap, generations, epochs, keep=keep)
+    except IntegrityError:
+        # The live reader has claimed a shard of which it had no position a moment ago.
+        return False
     except Exception as error:
         if not is_transient(error):
             raise
-        return False
+        if not await insist(beside.has_swapped, generations, epochs):
+            return False
+        if not keep:
+            await insist(beside.drop_kept)
+        return True

@@ -15,6 +15,9 @@ from projections import Key, Row
 
 COPY_FROM_ROWS = 32
 """Below, one INSERT is faster than COPY's two round trips."""
+ROWS_AT_ONCE = 1_000
+"""So many are built before they are sent. PostgreSQL ends a session that is idle in its transaction for two seconds, and
+building 50,000 rows takes longer: then a rebuild began again for ever."""
 _BLOCKS = (256, 64, 16, 4, 1)
 
 
@@ -95,19 +98,20 @@ class Writer:
             self._copy(connection, changes.new)
         else:
             rows += changes.new
-        if rows:
-            columns = self._columns_of(self._names, map(self._of, rows))
+        for part in _parts(rows):
+            columns = self._columns_of(self._names, map(self._of, part))
             connection.exec_driver_sql(self._arrays_upsert(), tuple(map(list, columns)))
-        if changes.gone:
-            keys = self._columns_of(self._key, changes.gone)
+        for part in _parts(changes.gone):
+            keys = self._columns_of(self._key, part)
             connection.exec_driver_sql(self._arrays_delete(), tuple(map(list, keys)))
 
     def _copy(self, connection: Connection, rows: Sequence[Row]) -> None:
         driver: Any = connection.connection.driver_connection
         statement = f"COPY {self._into()} FROM STDIN"
         with as_sqlalchemys(connection, statement), driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in zip(*self._columns_of(self._names, map(self._of, rows)), strict=True):
-                copy.write_row(row)
+            for part in _parts(rows):
+                for row in zip(*self._columns_of(self._names, map(self._of, part)), strict=True):
+                    copy.write_row(row)
 
     def _arrays_upsert(self) -> str:
         arrays = ", ".join(f"%s::{_type(column)}[]" for column in self._columns)
@@ -138,6 +142,11 @@ def _blocks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[start : start + ROWS_AT_ONCE]
 
 
 def _type(column: Column[Any]) -> str:

@@ -1,6 +1,8 @@
 """`spaceos rebuild`, `back`, `retire` and `digest`: care of the views."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +44,8 @@ def rebuild(
         )  # fmt: skip
         try:
             recorder = None if verify else _recorder(name, record)
-            result, event = asyncio.run(_compare(work) if verify else _swap(work, name, recorder, new_meaning))
+            with _told(), work.exclusive:
+                result, event = asyncio.run(_compare(work) if verify else _swap(work, name, recorder, new_meaning))
         except DigestsDiffer as error:
             raise Failure(str(error), "the live view is as it was; after a change of meaning: --new-meaning") from None
     _show(result, event, as_json)
@@ -57,12 +60,14 @@ def back(name: Name, record: Record = None, as_json: Json = False) -> None:
 
     What is live now is kept in its turn. To go back behind a change of meaning, deploy the code of then first.
     """
-    from adapters.views.back import NothingKept, go_back
+    from adapters.views.back import KeptIsOlder, NothingKept, go_back
+    from adapters.views.exclusive import Exclusive
 
-    recorder = _recorder(name, record)
+    recorder, parts = _recorder(name, record), parts_of(name)
+    exclusive = Exclusive(parts.engine, name, "going back")
 
     async def run() -> "tuple[Rebuilt, str | None]":
-        result = await go_back(partial(parts_of, name))
+        result = await go_back(partial(parts_of, name), exclusive=exclusive)
         if recorder is None:
             return result, None
         versions = await recorder.versions()
@@ -70,8 +75,9 @@ def back(name: Name, record: Record = None, as_json: Json = False) -> None:
         return result, await recorder.swapped(versions.kept[-1], result, why="gone back") if versions.kept else None
 
     try:
-        result, event = asyncio.run(run())
-    except NothingKept as error:
+        with _told(), exclusive:
+            result, event = asyncio.run(run())
+    except (NothingKept, KeptIsOlder) as error:
         raise Failure(str(error), "fold it again from the log: spaceos rebuild") from None
     _show(result, event, as_json)
     _say_recorded(event, record, as_json)
@@ -82,16 +88,18 @@ def retire(name: Name, record: Record = None, as_json: Json = False) -> None:
     from adapters.views.back import NothingKept
     from adapters.views.back import retire as drop
     from adapters.views.beside import OLD, Beside
+    from adapters.views.exclusive import Exclusive
 
     recorder, parts = _recorder(name, record), parts_of(name)
     event = None
-    # Recorded first: who may not record it drops nothing.
-    if recorder is not None and Beside(parts.engine, parts.projection, OLD).exists():
-        event = asyncio.run(_retired(recorder))
-    try:
-        drop(partial(parts_of, name))
-    except NothingKept as error:
-        raise Failure(str(error)) from None
+    with _told(), Exclusive(parts.engine, name, "retiring") as exclusive:
+        # Recorded first: who may not record it drops nothing.
+        if recorder is not None and Beside(parts.engine, parts.projection, OLD).exists():
+            event = asyncio.run(_retired(recorder))
+        try:
+            drop(partial(parts_of, name), exclusive=exclusive)
+        except NothingKept as error:
+            raise Failure(str(error)) from None
     if as_json:
         answer({"projection": name, "retired": True, "recorded_as": event})
         return
@@ -121,6 +129,20 @@ def digest(
         answer({"projection": name, "digest": shown.sha256, "rows": shown.rows, "cut": cut})
     else:
         say(f"{shown.sha256} ({shown.rows:,} rows)\nat {written(cut)}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What somebody else does with the view, or has done."""
+    from adapters.views.beside import Changed
+    from adapters.views.exclusive import ViewTaken
+
+    try:
+        yield
+    except ViewTaken as error:
+        raise Failure(str(error)) from None
+    except Changed as error:
+        raise Failure(str(error), "the live view is as it was; begin again") from None
 
 
 async def _compare(work: "Rebuild") -> "tuple[Rebuilt, str | None]":

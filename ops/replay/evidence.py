@@ -9,7 +9,7 @@ import orjson
 
 from adapters.replay.cuts import BadPosition, Cut, is_before
 from adapters.replay.folding import Check
-from adapters.replay.sources import Published, Source
+from adapters.replay.sources import Published, RangeMissing, Source
 from contracts import Event, Record, parse_event, read_event
 
 MAX_EVENTS = 10_000_000
@@ -80,7 +80,12 @@ class Shards:
     values: Mapping[str, list[bytes]]
 
     def events(self, shard: str, start: int = 0, end: int | None = None) -> Iterator[tuple[Event, Record]]:
-        for value in self.values.get(shard, [])[start:end]:
+        """Those `start <= sequence < end`. Raises RangeMissing where they end before that."""
+        values = self.values.get(shard, [])
+        if end is not None and end > len(values):
+            # A cut that one shard's event names may lie beyond the end that was chosen for another.
+            raise RangeMissing(f"{shard} was read to {len(values)}, and a decision rests on it to {end}: choose a later --to")
+        for value in values[start:end]:
             record = parse_event(value)
             yield read_event(record.document), record
 

@@ -20,6 +20,7 @@ from commands import Asked, service_class
 from contracts import CommandRecord, Event, command_class, instant, parse_command, parse_event, read_event
 from domain import Aggregate, Refused
 from ops.replay.evidence import Evidence
+from ops.replay.persons import persons_of
 from ops.replay.verdict import Decision, Verdict, compared
 
 A = TypeVar("A", bound=Aggregate[Any])
@@ -42,9 +43,10 @@ async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
     commands = await _commands(evidence, context, asked)
     events = dict(await _events(evidence, context))
     recorded = [_recorded(outcome, events) for outcome in asked]
-    again = list(_World(context, evidence.start, events).decide(asked, commands))
+    persons = await persons_of(evidence, {actor for _, actor in commands}, {place for o in asked for place in o.permits})
+    again = list(_World(context, evidence.start, events, persons).decide(asked, commands))
     with world():
-        tried = list(_World(context, evidence.start, events).decide(asked, commands))
+        tried = list(_World(context, evidence.start, events, persons).decide(asked, commands))
     verdict = compared(recorded, tried, again)
     for outcome in outcomes:
         if not outcome.is_by_rule:
@@ -84,8 +86,13 @@ class _Outcome:
         return [(event["shard"], event["sequence"]) for event in self.data.get("events", ())]
 
     @property
+    def permits(self) -> list[tuple[str, int]]:
+        """The events that gave the role."""
+        return [(place["shard"], place["sequence"]) for place in self.data["authority"]]
+
+    @property
     def order(self) -> tuple[str, str, int]:
-        """By time, then as each shard decided: a stream lives in one shard, and refusals have no version of their own."""
+        """By time, then as each shard decided. A batch has one time for all of its shards, and takes them by name."""
         return self.data["time"], self.shard, self.number
 
     def cause(self) -> Cause:
@@ -102,17 +109,28 @@ async def _outcomes(evidence: Evidence, context: str) -> list[_Outcome]:
     for partition, records in (await whole_topic(evidence.client, f"{context}.outcomes")).items():
         shard, hashed = f"{context}.events/{partition}", hashlib.sha256()
         start, end = evidence.start.get(shard, 0), evidence.end.get(shard, 0)
-        reached = 0
-        for outcome in _in_order(records):
-            places = outcome.places
-            if places and places[0][1] >= end:
-                break
-            if (places and places[0][1] >= start) or (not places and reached >= start):
+        for outcome, is_in_question in _until(shard, _in_order(records), start, end):
+            if is_in_question:
                 found.append(outcome)
-            reached = places[-1][1] + 1 if places else reached
             hashed.update(orjson.dumps(outcome.document["id"]))
         evidence.saw(f"{context}.outcomes/{partition}", hashed.hexdigest())
     return sorted(found, key=lambda outcome: outcome.order)
+
+
+def _until(shard: str, outcomes: Iterator[_Outcome], start: int, end: int) -> Iterator[tuple[_Outcome, bool]]:
+    """Those before the shard's event `end`, and whether each lies in the window. Raises RangeMissing where some are to come."""
+    reached = 0
+    for outcome in outcomes:
+        places = outcome.places
+        if places and places[0][1] >= end:
+            break
+        yield outcome, places[0][1] >= start if places else reached >= start
+        reached = places[-1][1] + 1 if places else reached
+    if reached < end:
+        # Outcomes have a topic of their own, and nothing says that it is as far as that of the events.
+        raise RangeMissing(
+            f"{shard} is to be judged to {end}, and the outcomes that are there end at {reached}: ask again soon"
+        )
 
 
 def _in_order(records: Sequence[RawRecord]) -> Iterator[_Outcome]:
@@ -182,6 +200,8 @@ class _World:
     context: str
     start: Cut
     events: Mapping[tuple[str, int], bytes]
+    persons: Mapping[str, str]
+    """Key to the first key of its chain of rotations."""
     _streams: dict[str, list[Event]] = field(default_factory=dict)
     _held: dict[str, Aggregate[Any]] = field(default_factory=dict)
 
@@ -209,7 +229,9 @@ class _World:
             refusal, events = "", list[Event]()
             try:
                 command = command_class(record.type).read(record.data)
-                addressed = self._service.decide(command, Asked(record, instant(outcome.data["time"])))
+                addressed = self._service.decide(
+                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source])
+                )
                 events = self._take(addressed)
             except Refused as refused:
                 refusal = type(refused).__name__

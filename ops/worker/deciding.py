@@ -160,7 +160,9 @@ class _Batch:
 
     def __init__(self, decider: Decider, chunks: Sequence[Chunk]) -> None:
         self._decider = decider
-        self._chunks = [Chunk(chunk.shard, chunk.records) for chunk in chunks]
+        # By name, not as a poll brought them: what is decided of one shard may rest on what was just decided of another, and
+        # all have one time. Whoever decides recorded commands again must know the order.
+        self._chunks = [Chunk(c.shard, c.records) for c in sorted(chunks, key=lambda chunk: chunk.shard.events)]
         self._relied: dict[str, KeyAuthority | None] = {}
         self._changed: set[str] = set()
         self._repeats: list[tuple[int, int]] = []

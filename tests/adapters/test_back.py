@@ -8,11 +8,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, inspect, select
+from sqlalchemy import Engine, inspect, select, text
 
 from adapters.sql import reading
 from adapters.views import Projector, parked_streams, positions_of
-from adapters.views.back import NothingKept, go_back, retire
+from adapters.views.back import KeptIsOlder, NothingKept, go_back, retire
+from adapters.views.beside import Changed
+from adapters.views.exclusive import Exclusive, ViewTaken
 from adapters.views.folding import MakeParts
 from tests.adapters.logs import Log, Process, eventually, folded_digest, open_views, view_digest
 from tests.adapters.shards import broken, tallies, tally_projection
@@ -102,6 +104,46 @@ def test_the_live_reader_goes_on_while_versions_change_places(log: Log, views: E
         eventually(lambda: log.is_applied(views))
         assert view_digest(views) == folded_digest(log.shards, tmp_path)
     assert tables(views) == BOTH
+
+
+def test_a_version_from_before_a_migration_does_not_come_back(log: Log, views: Engine) -> None:
+    """The code of today writes a column that its tables lack: every stream would be parked."""
+    log.publish(log.fill(60))
+    project(log, views)
+    swap(log, views)
+    with views.begin() as connection:
+        connection.execute(text("alter table tallies add column note varchar(60)"))
+    live = view_digest(views)
+
+    with pytest.raises(KeptIsOlder, match="note"):
+        asyncio.run(go_back(made(log, views)))
+    with pytest.raises(Changed, match="note"):
+        swap(log, views)
+
+    assert view_digest(views) == live
+    with views.begin() as connection:
+        connection.execute(text("alter table tallies drop column note"))
+    assert asyncio.run(go_back(made(log, views))).swapped
+
+
+def test_while_one_changes_the_versions_no_other_does(log: Log, views: Engine) -> None:
+    """Two rebuilds of one view dropped each other's tables."""
+    log.publish(log.fill(60))
+    project(log, views)
+    swap(log, views)
+
+    with Exclusive(views, "tally", "a rebuild"):
+        for change in (
+            lambda: asyncio.run(rebuild(log.kafka, url_of(views), log.context).verify()),
+            lambda: swap(log, views),
+            lambda: asyncio.run(go_back(made(log, views))),
+            lambda: retire(made(log, views)),
+        ):
+            with pytest.raises(ViewTaken, match="a rebuild of tally, pid"):
+                change()
+
+    assert tables(views) == BOTH
+    assert asyncio.run(go_back(made(log, views))).swapped
 
 
 def test_every_swap_finds_free_names_for_its_indexes(log: Log, views: Engine) -> None:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.replay.folding import unchecked
-from adapters.replay.sources import Published
+from adapters.replay.sources import Published, RangeMissing
 from adapters.replay.watching import Cause
 from contracts import Event
 from contracts.liveness import SLOTS_PER_EPOCH, EpochClosed, ShardCut, SlotCount, SlotsExcused
 from domain.liveness import closing
 from ops.replay.constants import constants
-from ops.replay.evidence import Evidence, TooMuch
+from ops.replay.evidence import Evidence, Shards, TooMuch
 from ops.replay.registry import chosen
 from ops.replay.verdict import Decision, Verdict, compared
 from tests.domain.given import did, digest
@@ -198,3 +198,13 @@ def test_a_refold_shows_the_rows_that_the_view_would_have() -> None:
 def test_a_what_if_has_a_limit() -> None:
     with pytest.raises(TooMuch, match="10,000,000"):
         Evidence("0" * 36, Shard([]), {}, {SHARD: 10_000_001}, unchecked, 1)  # type: ignore[arg-type]
+
+
+def test_a_decision_is_not_repeated_on_less_than_it_rested_on() -> None:
+    """The cut that a route names is of other shards, which the window may end before."""
+    shards = Shards({SHARD: chain(SHARD, a_day()[:3])})
+
+    assert len(list(shards.events(SHARD, 1, 3))) == 2
+    for shard, end in ((SHARD, 4), ("liveness.events/1", 1)):
+        with pytest.raises(RangeMissing, match="later --to"):
+            list(shards.events(shard, 1, end))
