@@ -26,7 +26,7 @@ from adapters.views.collecting import Arrived, CollectorReader
 from adapters.views.processes import ProcessReader
 from adapters.views.projector import Redriven
 from adapters.views.sets import ReaderSet
-from adapters.views.todo import Leases, Pulse, TodoRunner
+from adapters.views.todo import Lists
 from adapters.views.wishes import Send, Wish
 from contracts import Command
 from ops.compose import DEFAULT_SET, Deployment, NoSuchReader, open_engine
@@ -118,8 +118,9 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     await sender.start()
     stop_on_signals(stop.set)
     send = _signing(deployment, sender)
-    pulse, held, lookout = Pulse(engine), Leases(engine), Lookout(client)
-    lists = [TodoRunner(engine, stream, send, pulse=pulse, held=held) for stream in wanted if isinstance(stream, TodoList)]
+    listings = [stream for stream in wanted if isinstance(stream, TodoList)]
+    views = [stream for stream in deployment.streams if isinstance(stream, Projection)]
+    lists, lookout = Lists(engine, listings, views, send), Lookout(client)
 
     def group(reader: "Reader", rest: Rest = NO_REST) -> Group:
         return Group(
@@ -127,10 +128,9 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
         )
 
     works = [group(CollectorReader(engine, x, send, _raw)).run(stop) for x in wanted if isinstance(x, Collector)]
-    works += [working.run(stop, heartbeat.beat) for working in lists]
-    works += [_tell_outcomes(deployment, lists, stop)] if lists else []
+    works += [lists.run(stop, heartbeat.beat), _tell_outcomes(deployment, lists, stop)] if listings else []
     if members := [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]:
-        readers = ReaderSet(engine, f"readers.{name}", members)
+        readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved)
         works += [group(readers, Rest(*REST)).run(stop), _until(stop, work_beside(readers, client, heartbeat.beat))]
     collect_rarely()
     tasks = [asyncio.create_task(work) for work in works]
@@ -188,13 +188,13 @@ def _member(engine: Engine, stream: Projection | Process, send: Send) -> Project
     return Projector(engine, stream) if isinstance(stream, Projection) else ProcessReader(engine, stream, send)
 
 
-async def _tell_outcomes(deployment: Deployment, lists: Sequence[TodoRunner], stop: asyncio.Event) -> None:
+async def _tell_outcomes(deployment: Deployment, lists: Lists, stop: asyncio.Event) -> None:
     """What was missed while nobody listened is repeated when its task is sent again."""
     client, partitions = deployment.settings.kafka_client_options(), deployment.settings.partitions
     async with watching_outcomes(client, deployment.contexts(), partitions) as outcomes:
         while not stop.is_set():
             if answers := await outcomes.answers():
-                await asyncio.gather(*(working.hear(answers) for working in lists))
+                await lists.hear(answers)
 
 
 def _signing(deployment: Deployment, sender: CommandSender) -> Send:

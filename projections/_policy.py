@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, assert_never, get_args
 
 import orjson
-from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, select
+from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, func, select
 
 from contracts import (
     Halted,
@@ -141,10 +141,11 @@ def _of(context: str, rows: Mapping[tuple[str, str], Any]) -> Iterator[Shown]:
         )  # fmt: skip
 
 
-def is_halted(context: str, scope: str, now: datetime, connection: Connection) -> bool:
-    """Whether the pause, or that of everything, stops there what is new."""
-    statement = select(halts.c.scope).where(halts.c.context == context, halts.c.scope.in_((scope, "all")))
-    return connection.execute(statement.where(halts.c.until > rfc3339(now))).first() is not None
+def halted_until(context: str, scope: str, connection: Connection) -> datetime | None:
+    """Until when the pause, or that of everything, stops there what is new; it may be over. None where nobody halted it."""
+    statement = select(func.max(halts.c.until)).where(halts.c.context == context, halts.c.scope.in_((scope, "all")))
+    until = connection.scalar(statement)
+    return None if until is None else instant(until)
 
 
 @dataclass(frozen=True, slots=True)

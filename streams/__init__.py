@@ -116,6 +116,14 @@ class Desk(Protocol):
     @property
     def now(self) -> datetime: ...
 
+    def is_due(self, moment: datetime) -> bool:
+        """Whether the time has come. If not, the list is planned again when it comes."""
+        ...
+
+    def wake_at(self, moment: datetime | None) -> None:
+        """The list is planned again then, where that is later than now. What a query compares with the time is named so."""
+        ...
+
     def refusal(self, key: str) -> Refusal | None:
         """What the list's task of that key was refused with, whenever that was."""
         ...
@@ -127,11 +135,17 @@ class TodoList:
 
     It remembers nothing: whoever runs it may die anywhere, and two that run it send the same commands. A task that was
     refused is not sent again; what becomes of it then is for the plan to say.
+
+    It is planned when the views that it read have changed, and when the time has come that it named (`Desk.is_due`). So it
+    reads by SQLAlchemy's statements only, and asks nobody but the views: what has to be asked outside first is asked by `look`.
     """
 
     name: str
     plan: Callable[[Desk], Iterable[Task | Errand]]
     every_seconds: float = 0.5
+    """Between two plans where the views change all the time, between two runs of an errand, and between two looks."""
+    look: Callable[[], bool] | None = None
+    """Asks a bank or a chain what is new. True: the list is to be planned."""
 
 
 Stream = Projection | Process | Collector | TodoList
@@ -160,7 +174,7 @@ def unless_halted(command: Command, subject: str, key: str, at: datetime, desk: 
         name = f"{key}:{number}" if number else key
         refusal = desk.refusal(name)
         if refusal is None:
-            if at <= desk.now:
+            if desk.is_due(at):
                 yield Task(command, subject, name, at)
             return
         if not refusal.name.endswith("Halted"):

@@ -32,6 +32,7 @@ from projections.inference import (
     billing_terms,
     decision_log,
     lost,
+    next_late,
     payments_of,
     provider_earnings,
     receipt_book,
@@ -80,6 +81,7 @@ def _settling(due: Settlement) -> SettleReceipt:
 
 def close_lost_requests(desk: Desk) -> Iterator[Task]:
     """Of routers that say no more, and of providers that send no receipt."""
+    desk.wake_at(next_late(desk.now, desk.connection))
     for overdue in lost(desk.now, desk.connection):
         yield from _closing(overdue, "router_lost", desk)
     for overdue in unreceived(desk.now, desk.connection):
@@ -92,7 +94,7 @@ def _closing(overdue: Overdue, cause: CloseCause, desk: Desk) -> Iterator[Task]:
         key = f"{cause}:{overdue.request}:{number}"
         refusal = desk.refusal(key)
         if refusal is None:
-            if at <= desk.now:
+            if desk.is_due(at):
                 yield Task(CloseRequest(cause=cause), request_stream(overdue.request), key, at)
             return
         at = refusal.at + timedelta(seconds=ASK_AGAIN_SECONDS)
@@ -113,7 +115,7 @@ def capture_what_was_settled(desk: Desk) -> Iterator[Task]:
         elif payment is not None and is_its and payment.hold == due.hold:
             if payment.state in ("closed", "late", "settled"):
                 yield _release(due, due.since)
-        elif due.expires_at <= desk.now:
+        elif desk.is_due(due.expires_at):
             yield _release(due, due.expires_at)
 
 

@@ -147,7 +147,10 @@ def end_the_day(desk: Desk) -> Iterator[Task]:
     """Yesterday's excused slots, then a closing for each device that staking expects. It waits for the collector, and guesses
     nothing: as long as that has read no record from after the day, our own outage may be to blame."""
     epoch = epoch_of(slot_at(desk.now.timestamp() - LATE_SECONDS)) - 1
-    over = datetime.fromtimestamp((epoch + 1) * SLOTS_PER_EPOCH * SLOT_SECONDS + LATE_SECONDS, UTC)
+    over, next_over = (
+        datetime.fromtimestamp(end * SLOTS_PER_EPOCH * SLOT_SECONDS + LATE_SECONDS, UTC) for end in (epoch + 1, epoch + 2)
+    )
+    desk.wake_at(next_over)
     expected = expected_in(epoch, desk.connection)
     heard = last_heard("heartbeats", desk.connection)
     if not expected or heard is None or heard < over + timedelta(seconds=SETTLED_SECONDS):

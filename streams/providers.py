@@ -1,10 +1,11 @@
 """Providers' wiring: their events become the routing table in SQL, and each machine is bound to one device."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from contracts import Country, Event, EventId, Record, StreamName, instant
-from contracts.liveness import SLOTS_PER_EPOCH, slot_at
+from contracts.liveness import SLOT_SECONDS, SLOTS_PER_EPOCH, slot_at
 from contracts.providers import Attested, BindGpu, GpuContested, NoteStanding, ProviderRegistered
 from projections.providers import ProviderStanding, routing_table, standings
 from projections.staking.due import Bonded, bonded_devices
@@ -25,6 +26,8 @@ def follow_stake(desk: Desk) -> Iterator[Task]:
     that he has. What the manifest allows and what was attested stays.
     """
     epoch = slot_at(desk.now.timestamp()) // SLOTS_PER_EPOCH
+    # A tier begins with an epoch.
+    desk.wake_at(datetime.fromtimestamp((epoch + 1) * SLOTS_PER_EPOCH * SLOT_SECONDS, UTC))
     noted = standings(desk.connection)
     for said in bonded_devices(epoch, desk.connection):
         known = noted.get(said.device_key)

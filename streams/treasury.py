@@ -44,7 +44,7 @@ from contracts.treasury import (
     stablecoin_stream,
     withdrawal_stream,
 )
-from projections._policy import is_halted, parameters
+from projections._policy import halted_until, parameters
 from projections.treasury import (
     DepositDue,
     LossDue,
@@ -57,7 +57,7 @@ from projections.treasury import (
     treasury,
     withdrawals_under_way,
 )
-from projections.treasury.due import CoinTurn, Minting, coin_turns
+from projections.treasury.due import CoinTurn, Minting, coin_turns, next_overdue
 from streams import Desk, Stream, Task, TodoList, World
 
 PAYOUT_RAIL = Rail("wise")
@@ -84,7 +84,8 @@ class Room:
 
     def __init__(self, turns: dict[str, CoinTurn], desk: Desk) -> None:
         self._turns, self._now, self._asked = turns, desk.now, dict.fromkeys(turns, 0)
-        self._is_halted = is_halted("treasury", "minting", desk.now, desk.connection)
+        until = halted_until("treasury", "minting", desk.connection)
+        self._is_halted = until is not None and not desk.is_due(until)
         self._age = timedelta(seconds=parameters(TreasuryParameters, desk.connection).reserves_age_max_seconds)
 
     def is_paused(self, coin: str) -> bool:
@@ -110,10 +111,10 @@ def issue_when_money_is_available(desk: Desk) -> Iterator[Task]:
     """Backing, then coins, then the mark that they are in the chain; after a second failure the money goes back."""
     room = Room(coin_turns(desk.connection), desk)
     for due in deposits_under_way(desk.connection):
-        yield from _issue(due, room, desk.now)
+        yield from _issue(due, room, desk)
 
 
-def _issue(due: DepositDue, room: Room, now: datetime) -> Iterator[Task]:
+def _issue(due: DepositDue, room: Room, desk: Desk) -> Iterator[Task]:
     minting, cause, coin = due.minting, EventId(due.event), stablecoin_stream(due.coin)
     reference, since = Reference(due.deposit), minting.since or due.since
     if due.state == "closed" and minting.backed and not minting.written_down:
@@ -127,7 +128,7 @@ def _issue(due: DepositDue, room: Room, now: datetime) -> Iterator[Task]:
         # What failed twice, or went back in part after it had begun to back coins, goes back.
         back = RefundDeposit(amount=Amount.of(due.asset, due.left), reference=Reference(f"unissued:{due.deposit}"))
         yield Task(back, f"treasury/deposit/{due.deposit}", f"refund:{due.deposit}", since, cause)
-    elif _is_available(due, now) and due.to is not None:
+    elif due.to is not None and _is_available(due, desk):
         amount, to = Amount.of(due.asset, due.left), Address(due.to)
         if not minting.backed:
             received = ReceiveBacking(amount=amount, reference=reference, origin="deposit")
@@ -137,8 +138,8 @@ def _issue(due: DepositDue, room: Room, now: datetime) -> Iterator[Task]:
             yield from _mint(due.coin, amount, reference, to, minting, room, cause)
 
 
-def _is_available(due: DepositDue, now: datetime) -> bool:
-    return due.owner is not None and due.to is not None and not due.disputes_open and _available(due) <= now
+def _is_available(due: DepositDue, desk: Desk) -> bool:
+    return due.owner is not None and not due.disputes_open and desk.is_due(_available(due))
 
 
 def _available(due: DepositDue) -> datetime:
@@ -165,12 +166,12 @@ def pay_when_burned(rail: Rail, desk: Desk) -> Iterator[Task]:
     for due in withdrawals_under_way(desk.connection):
         match due.state:
             case "requested":
-                yield from _cancel(due, desk.now)
+                yield from _cancel(due, desk)
             case "escrowed":
                 yield from _route(due, terms, desk)
             case "under_review":
                 yield from _release(due)
-                yield from _lapse(due, terms, desk.now)
+                yield from _lapse(due, terms, desk)
             case "approved":
                 yield from _fund(due)
             case "funded":
@@ -183,9 +184,9 @@ def pay_when_burned(rail: Rail, desk: Desk) -> Iterator[Task]:
                 pass
 
 
-def _cancel(due: WithdrawalDue, now: datetime) -> Iterator[Task]:
+def _cancel(due: WithdrawalDue, desk: Desk) -> Iterator[Task]:
     late = due.requested + timedelta(seconds=ESCROW_TIMEOUT_SECONDS)
-    if late <= now:
+    if desk.is_due(late):
         yield _task(due, CancelWithdrawal(), "cancel", late)
 
 
@@ -220,9 +221,9 @@ def _reasons(due: WithdrawalDue, terms: TreasuryParameters) -> Iterator[Reason]:
         yield "after_return"
 
 
-def _lapse(due: WithdrawalDue, terms: TreasuryParameters, now: datetime) -> Iterator[Task]:
+def _lapse(due: WithdrawalDue, terms: TreasuryParameters, desk: Desk) -> Iterator[Task]:
     late = (due.review_since or due.since) + timedelta(seconds=terms.review_timeout_seconds) + CLOCKS_DIFFER
-    if late <= now:
+    if desk.is_due(late):
         yield _task(due, LapseReview(), "lapse", late)
 
 
@@ -311,6 +312,9 @@ def _show(due: LossDue) -> Iterator[Task]:
 
 def expire_holds(desk: Desk) -> Iterator[Task]:
     """But for those that wait for another context's answer."""
-    for due in holds_overdue(desk.now - CLOCKS_DIFFER, desk.connection):
+    at = desk.now - CLOCKS_DIFFER
+    if (soonest := next_overdue(at, desk.connection)) is not None:
+        desk.wake_at(soonest + CLOCKS_DIFFER)
+    for due in holds_overdue(at, desk.connection):
         expire = ExpireHold(hold=HoldId(due.hold))
         yield Task(expire, f"treasury/account/{due.account}", f"expire:{due.event}", due.expires_at, EventId(due.event))

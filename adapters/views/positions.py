@@ -50,6 +50,9 @@ class Move(NamedTuple):
     to: Position
 
 
+OF_READER = "spaceos_reader"
+"""Option of a statement that asks how far one reader has come: whoever asked is told when that one moves."""
+
 _COLUMNS = (
     positions.c.next, positions.c.last_hash, positions.c.last_time,
     positions.c.offset, positions.c.epoch, positions.c.generation,
@@ -170,11 +173,12 @@ def positions_of(connection: Connection, reader: str) -> dict[str, Position]:
 
 def positions_in(reader: str, connection: Connection) -> dict[str, int]:
     """How far the reader has come in each shard: the record that it applies next."""
-    found = connection.execute(select(positions.c.shard, positions.c.next).where(positions.c.reader == reader))
-    return {row.shard: row.next for row in found}
+    statement = select(positions.c.shard, positions.c.next).where(positions.c.reader == reader)
+    return {row.shard: row.next for row in connection.execute(statement.execution_options(**{OF_READER: reader}))}
 
 
 def last_heard(reader: str, connection: Connection) -> datetime | None:
     """The time of the newest record that the reader has applied in any shard; None before the first."""
-    newest = connection.scalar(select(func.max(positions.c.last_time)).where(positions.c.reader == reader))
+    statement = select(func.max(positions.c.last_time)).where(positions.c.reader == reader)
+    newest = connection.scalar(statement.execution_options(**{OF_READER: reader}))
     return instant(newest) if newest else None

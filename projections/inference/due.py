@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
 from contracts import instant, rfc3339
 from contracts.inference import UNSETTLED_SECONDS
@@ -71,6 +71,19 @@ def unreceived(now: datetime, connection: Connection) -> Iterator[Overdue]:
     late = and_(requests.c.running == 0, requests.c.receipt_until < rfc3339(now))
     for row in connection.execute(_unowed(late)):
         yield Overdue(row.request, _until(row, instant(row.receipt_until)))
+
+
+def next_late(now: datetime, connection: Connection) -> datetime | None:
+    """When the first that is neither lost nor without a receipt yet will be, as far as nothing comes meanwhile."""
+    is_open = requests.c.state.in_(("open", "won"))
+    losing = select(func.min(requests.c.lost_at)).where(is_open, requests.c.running > 0, requests.c.lost_at > rfc3339(now))
+    until = requests.c.receipt_until
+    waiting = select(func.min(until)).where(is_open, requests.c.running == 0, until >= rfc3339(now))
+    lost_at, late = connection.scalar(losing), connection.scalar(waiting)
+    # A receipt may still come in the last microsecond.
+    found = [instant(lost_at)] if lost_at else []
+    found += [instant(late) + timedelta(microseconds=1)] if late else []
+    return min(found, default=None)
 
 
 def payments_of(names: Collection[str], connection: Connection) -> dict[str, Payment]:

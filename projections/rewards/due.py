@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from contracts import AssetName, instant, rfc3339
 from contracts.providers import ModelId
-from contracts.rewards import CLOSE_DELAY_SECONDS, SPACE, Bucket, EarnedFrom, GrantId, Payee, Recipient
+from contracts.rewards import SPACE, Bucket, EarnedFrom, GrantId, Payee, Recipient
 from domain.rewards.models import escrow_ends
 from projections.rewards import tables as t
 
@@ -119,11 +119,10 @@ def last_opened(connection: Connection) -> int | None:
     return found
 
 
-def oldest_without_root(now: datetime, connection: Connection) -> DayState | None:
-    """The first epoch that is over, with what comes late, and has no root: one is worked off after the other."""
-    over = rfc3339(now - timedelta(seconds=CLOSE_DELAY_SECONDS))
+def oldest_without_root(connection: Connection) -> DayState | None:
+    """The first epoch that has no root, over or not: one is worked off after the other."""
     columns = t.epochs.c
-    statement = select(t.epochs).where(columns.state.in_(("open", "closed")), columns.until <= over)
+    statement = select(t.epochs).where(columns.state.in_(("open", "closed")))
     row = connection.execute(statement.order_by(columns.epoch).limit(1)).one_or_none()
     if row is None:
         return None
@@ -237,14 +236,13 @@ def earnings_due(epoch: int, connection: Connection) -> list[DueEarning]:
     return [*found, *_escrows_due(connection)]
 
 
-def escrows_over(now: datetime, connection: Connection) -> list[OpenEscrow]:
-    """Those for which no owner was registered in the 90 days after their epoch, which are over."""
+def escrows_without_owner(connection: Connection) -> list[OpenEscrow]:
+    """Those for which no owner was registered in the 90 days after their epoch, or none is yet."""
     owners = {row.model: instant(row.registered_at) for row in connection.execute(select(t.models))}
     return [
         escrow
         for escrow in _open_escrows(connection)
-        if escrow_ends(escrow.epoch) <= now
-        and not (escrow.model in owners and owners[escrow.model] < escrow_ends(escrow.epoch))
+        if not (escrow.model in owners and owners[escrow.model] < escrow_ends(escrow.epoch))
     ]
 
 

@@ -131,21 +131,21 @@ def _unheld(row: Any, connection: Connection) -> list[Share]:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A case whose window is over, or that is decided."""
+    """A case whose window ends then, or that is decided since then."""
 
     case: str
     state: str
     at: datetime
+    is_decided: bool
 
 
-def past_their_window(now: datetime, connection: Connection) -> list[Due]:
-    """Open cases whose deadline has passed, and appealed ones that three of the council upheld."""
+def windows(connection: Connection) -> list[Due]:
+    """Open cases that have a deadline, by when it is; appealed ones are decided as soon as three of the council upheld them."""
     rows = connection.execute(select(cases).where(cases.c.state.in_(OPEN_STATES), cases.c.deadline.is_not(None)))
     found = []
     for row in rows:
         is_upheld = row.state == "appealed" and row.upholding >= COUNCIL_NEEDED
-        if is_upheld or instant(row.deadline) < now:
-            found.append(Due(row.case, row.state, instant(row.since) if is_upheld else instant(row.deadline)))
+        found.append(Due(row.case, row.state, instant(row.since if is_upheld else row.deadline), is_upheld))
     return sorted(found, key=lambda due: (due.at, due.case))
 
 

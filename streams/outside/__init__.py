@@ -67,7 +67,7 @@ def streams(world: World) -> Iterator[Stream]:
     yield TodoList("pay_through_the_bank", partial(pay_through_the_bank, outside))
     yield TodoList("give_back_what_was_not_issued", partial(give_back_what_was_not_issued, outside), every_seconds=10)
     yield TodoList("notice_payouts_that_return", partial(notice_payouts_that_return, outside), every_seconds=5)
-    yield TodoList("notice_deposits", Credits(outside).plan, every_seconds=1)
+    yield Credits(outside).todo()
     yield TodoList("reconcile_every_six_hours", partial(reconcile_every_six_hours, outside), every_seconds=5)
 
 
@@ -210,11 +210,21 @@ class Credits:
     _cursors: dict[str, str] = field(default_factory=dict)
     _open: dict[tuple[str, str], Entry] = field(default_factory=dict)
 
-    def plan(self, desk: Desk) -> Iterator[Task]:
+    def todo(self) -> TodoList:
+        return TodoList("notice_deposits", self.plan, every_seconds=1, look=self.look)
+
+    def look(self) -> bool:
+        """Whether the bank has booked something else."""
+        before = len(self._open)
         for coin in COINS:
             # A silent bank is asked again in the next turn.
             with suppress(NoAnswer):
                 self._ask(bank_of(coin))
+        return len(self._open) > before
+
+    def plan(self, desk: Desk) -> Iterator[Task]:
+        if not self._open:
+            return
         known = deposits_known([f"{self.outside.rail}.{entry.reference}" for entry in self._open.values()], desk.connection)
         for (asset, reference), entry in list(self._open.items()):
             if known.get(f"{self.outside.rail}.{reference}", "observed") != "observed":

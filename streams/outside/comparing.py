@@ -61,7 +61,8 @@ def reconcile_every_six_hours(outside: Outside, desk: Desk) -> Iterator[Errand]:
     """
     slot = slot_of(desk.now)
     name = Slot(f"{slot:%Y-%m-%dT%H}")
-    may_be_silent = desk.now >= slot + timedelta(seconds=RECONCILIATION_RETRY_SECONDS)
+    may_be_silent = desk.is_due(slot + timedelta(seconds=RECONCILIATION_RETRY_SECONDS))
+    desk.wake_at(slot + timedelta(seconds=RECONCILIATION_INTERVAL_SECONDS))
     under_way = [("minted", due.reference) for due in mints_to_send(desk.connection)]
     under_way += [("burned", due.withdrawal) for due in burns_to_send(desk.connection)]
     for coin in COINS:

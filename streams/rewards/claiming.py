@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def todos(outside: Outside) -> Iterator[TodoList]:
     yield TodoList("put_roots_on_the_chain", Roots(outside).plan)
-    yield TodoList(CLAIMS, Claims(outside).plan)
+    yield Claims(outside).todo()
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Roots:
         if self._refused:
             self._refused, self._again = False, desk.now + AGAIN
         found = due.root_due(desk.connection)
-        if found is not None and (self._again is None or self._again <= desk.now):
+        if found is not None and (self._again is None or desk.is_due(self._again)):
             yield Errand(partial(self._put, found), epoch_stream(found.epoch), f"root:{found.epoch}", found.since)
 
     def _put(self, found: due.DueRoot) -> Command | None:
@@ -65,17 +64,31 @@ class Claims:
 
     outside: Outside
     _until: int | None = None
-    """The last block that was read."""
+    """The last block that need not be read again; None until the views say so."""
     _open: list[Log] = field(default_factory=list)
     """Claims that the views did not show, in the order of the chain."""
+
+    def todo(self) -> TodoList:
+        return TodoList(CLAIMS, self.plan, look=self.look)
+
+    def look(self) -> bool:
+        """Whether the contract has paid something else. A silent chain is asked again."""
+        if self._until is None:
+            return False
+        try:
+            found = self.outside.chain.logs(self._until)
+        except NoAnswer:
+            return False
+        claimed = [told for told in found.logs if told.kind == "claimed"]
+        self._until, self._open = found.block, self._open + claimed
+        return bool(claimed)
 
     def plan(self, desk: Desk) -> Iterator[Task]:
         shown = due.claims_shown(desk.connection)
         if shown is None:
             return
-        # A silent chain is asked again in the next turn.
-        with suppress(NoAnswer):
-            self._read(max(shown.first_block, _window(shown.last_block) * WINDOW_BLOCKS) - 1)
+        if self._until is None:
+            self._until = max(shown.first_block, _window(shown.last_block) * WINDOW_BLOCKS) - 1
         if not self._open:
             return
         recorded = due.claims_recorded(self._open[0].block, desk.connection)
@@ -85,11 +98,6 @@ class Claims:
         for told in waiting:
             if _window(told.block) == _window(waiting[0].block):
                 yield _recording(told, shown.since)
-
-    def _read(self, after: int) -> None:
-        found = self.outside.chain.logs(after if self._until is None else self._until)
-        self._until = found.block
-        self._open += [told for told in found.logs if told.kind == "claimed"]
 
 
 def _recording(told: Log, since: datetime) -> Task:

@@ -62,8 +62,9 @@ class Day:
         if emission is None:
             return
         yield from _open(desk, emission)
-        day = due.oldest_without_root(desk.now, desk.connection)
-        if day is None:
+        day = due.oldest_without_root(desk.connection)
+        # With what comes late.
+        if day is None or not desk.is_due(day.until + timedelta(seconds=CLOSE_DELAY_SECONDS)):
             return
         if day.closed_at is None:
             yield from self._until_closed(day, emission, desk)
@@ -74,7 +75,7 @@ class Day:
         at, stakes = day.until + timedelta(seconds=CLOSE_DELAY_SECONDS), self.stakes(day.epoch, desk)
         if stakes is None:
             return
-        year = _year_due(emission, desk.now)
+        year = _year_due(emission, desk)
         if year is not None:
             yield year
             return
@@ -127,16 +128,17 @@ def _open(desk: Desk, emission: due.EmissionState) -> Iterator[Task]:
     # What was minted past stays skipped: the next epoch has minted it.
     before = [n for n in (due.last_opened(desk.connection), emission.last_epoch) if n is not None]
     first = max(before) + 1 if before else epoch_at(emission.genesis)
+    desk.wake_at(begin_of(epoch_at(desk.now) + 1))
     for epoch in range(first, min(epoch_at(desk.now), first + MOST_OPENED - 1) + 1):
         start, until = begin_of(epoch), begin_of(epoch + 1)
         yield from unless_halted(OpenEpoch(start=start, until=until), epoch_stream(epoch), f"open:{epoch}", start, desk)
 
 
-def _year_due(emission: due.EmissionState, now: datetime) -> Task | None:
+def _year_due(emission: due.EmissionState, desk: Desk) -> Task | None:
     """The next year, where it has begun and the one before is minted to its end."""
     begins = emission.genesis + timedelta(seconds=emission.year * YEAR_SECONDS)
     is_minted = emission.year == 0 or (emission.minted_until is not None and emission.minted_until >= begins)
-    if begins > now or not is_minted:
+    if not (is_minted and desk.is_due(begins)):
         return None
     year = emission.year + 1
     return Task(OpenYear(year=year), EMISSION, f"year:{year}", begins)

@@ -49,6 +49,8 @@ def burn_what_was_set_aside(desk: Desk) -> Iterator[Task]:
 def release_by_schedule(desk: Desk) -> Iterator[Task]:
     """Release what the schedules give, issue what was released, and take back what was revoked."""
     for grant in grants_at(desk.now - MARGIN, desk.connection):
+        if grant.next_at is not None:
+            desk.wake_at(grant.next_at + MARGIN)
         if grant.releasable > 0:
             given = grant.released + grant.releasable
             yield from unless_halted(Release(), grant_stream(grant.grant), f"release:{grant.grant}:{given}", grant.since, desk)
@@ -65,7 +67,9 @@ def release_by_schedule(desk: Desk) -> Iterator[Task]:
 
 def lapse_ownerless_shares(desk: Desk) -> Iterator[Task]:
     """90 days after its epoch, a share without an owner is the treasury's."""
-    for escrow in due.escrows_over(desk.now - MARGIN, desk.connection):
+    for escrow in due.escrows_without_owner(desk.connection):
+        if not desk.is_due(escrow_ends(escrow.epoch) + MARGIN):
+            continue
         command = LapseEscrow(epoch=escrow.epoch, amount=Amount(asset=escrow.asset, units=escrow.units))
         key = f"lapse:{escrow.model}:{escrow.epoch}:{escrow.asset}"
         yield Task(command, model_stream(escrow.model), key, escrow_ends(escrow.epoch))
@@ -76,7 +80,7 @@ def _attempt(command: Command, key: str, at: datetime, desk: Desk) -> Iterator[T
     for n in range(MOST_ATTEMPTS):
         refusal = desk.refusal(f"{key}:{n}")
         if refusal is None:
-            if at <= desk.now:
+            if desk.is_due(at):
                 yield Task(command, EMISSION, f"{key}:{n}", at)
             return
         at = refusal.at + AGAIN

@@ -44,6 +44,7 @@ from projections.inference import when_it_ended
 from projections.staking.due import (
     Asking,
     Breach,
+    Due,
     FalseReceipt,
     Left,
     asking,
@@ -54,10 +55,10 @@ from projections.staking.due import (
     is_open,
     is_posted,
     left,
-    past_their_window,
     retiered,
     sentenced,
     unheld,
+    windows,
 )
 from projections.staking.queries import at_risk_at, oracles_at, seed_of
 from projections.treasury.due import HoldDue, open_holds
@@ -209,14 +210,14 @@ def hold_when_attested(desk: Desk) -> Iterator[Task]:
         hold = HoldForCase(case=CaseId(case), amount=share.units)
         key = f"hold:{case}:{share.kind}"
         yield Task(hold, collateral_stream(share.kind, share.subject), key, instant(opened_at))
-    for due in past_their_window(desk.now, desk.connection):
+    for due in _past_their_window(desk):
         if due.state == "open":
             yield from _in_time(LapseCase(), due.case, f"lapse:{due.case}", due.at, desk)
 
 
 def execute_after_the_window(desk: Desk) -> Iterator[Task]:
     """Nobody disputed, or the dispute and the appeal were lost: the case is executed, takes what it holds, and suspends."""
-    for due in past_their_window(desk.now, desk.connection):
+    for due in _past_their_window(desk):
         if due.state != "open":
             yield from _in_time(ExecuteCase(), due.case, f"execute:{due.case}:{due.state}", due.at, desk)
     for held in held_by("executed", desk.connection):
@@ -251,12 +252,17 @@ def return_the_bond(desk: Desk) -> Iterator[Task]:
             yield Task(unstake, collateral_stream("bond", device.device), key, instant(device.since))
 
 
+def _past_their_window(desk: Desk) -> Iterator[Due]:
+    # In the last microsecond of its window a case may still be disputed.
+    return (due for due in windows(desk.connection) if due.is_decided or desk.is_due(due.at + timedelta(microseconds=1)))
+
+
 def _in_time(command: Command, case: str, key: str, at: datetime, desk: Desk) -> Iterator[Task]:
     """Refused as too soon, it is asked again: the store's clock decides, not ours."""
     for number in range(MAX_ASKED):
         refusal = desk.refusal(f"{key}:{number}")
         if refusal is None:
-            if at <= desk.now:
+            if desk.is_due(at):
                 yield Task(command, case_stream(case), f"{key}:{number}", at)
             return
         if refusal.name != "StillOpen":

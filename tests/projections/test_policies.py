@@ -14,7 +14,7 @@ from adapters.views import Projector, digest, parked_streams
 from contracts import Halted, Lifted, ParameterAdopted, Scope, contexts, own_class, policy_stream
 from contracts.rewards import RewardsParameters
 from contracts.staking import StakingParameters
-from projections._policy import halts_of, is_halted, parameters, policies, policies_of, shown, then
+from projections._policy import halted_until, halts_of, parameters, policies, policies_of, shown, then
 from projections.ledger import ledger
 from tests.projections.records import chain
 
@@ -86,17 +86,17 @@ def test_every_parameter_of_every_context_is_shown_before_anything_was_adopted(v
     assert terms == StakingParameters()
 
 
-def test_a_halt_is_shown_until_it_is_lifted_and_counts_until_it_ends(views: Engine) -> None:
+def test_a_halt_is_shown_until_it_is_lifted_with_its_end(views: Engine) -> None:
     folded(views, HISTORY)
 
     with reading(views) as connection:
         found = halts_of(connection)
-        stops = [is_halted("rewards", "rewards", NOON + n * DAY, connection) for n in (0, 1, 2)]
-        elsewhere = is_halted("treasury", "minting", NOON, connection)
+        until = halted_until("rewards", "rewards", connection)
+        elsewhere = halted_until("treasury", "minting", connection)
 
     assert [(halt.context, halt.scope, halt.until) for halt in found] == [("rewards", "all", NOON + 2 * DAY)]
-    assert stops == [True, True, False]
-    assert not elsewhere
+    assert until == NOON + 2 * DAY
+    assert elsewhere is None
 
 
 def test_lifting_without_a_scope_lifts_all(views: Engine) -> None:

@@ -15,7 +15,7 @@ from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
 from adapters.sql.schema import upgrade
 from adapters.views import Projector
-from adapters.views.todo import AGAIN_SECONDS, TodoRunner
+from adapters.views.todo import AGAIN_SECONDS, Lists
 from adapters.views.wishes import Wish, derived_uuid7, wish_of
 from commands import Asked
 from commands.inference import Inference
@@ -125,7 +125,7 @@ class Town:
         kinds = (Inference, Treasury)
         self.services = {kind.context: kind(self.streams, AnyWorld().verify) for kind in kinds}
         lists = [found for found in wired if isinstance(found, TodoList)]
-        self.runners = [TodoRunner(self.views, found, self._send, lambda: self.now) for found in lists]
+        self.lists = {found.name: Lists(self.views, [found], folds, self._send, lambda: self.now) for found in lists}
         self.heads: dict[str, tuple[int, str]] = {}
         self.versions: dict[str, int] = {}
         self.decided: dict[str, str | None] = {}
@@ -184,15 +184,15 @@ class Town:
     def turn(self) -> list[str]:
         """Every process and list once; what they send is decided and heard. What was sent, and what it was refused with."""
         said = [*self.react()]
-        for runner in self.runners:
-            if runner.name in self.down:
+        for name, worked in self.lists.items():
+            if name in self.down:
                 continue
             self.sent.clear()
-            asyncio.run(runner.turn())
+            asyncio.run(worked.turn())
             for wish in list(self.sent):
                 refusal = self.ask(wish.command, PROCESS, wish.id, wish.subject)
                 told = {"refusal": {"name": refusal, "text": ""}} if refusal else {}
-                asyncio.run(runner.hear([Answer(wish.id, refusal is None, {"data": {**told, "time": rfc3339(self.now)}})]))
+                asyncio.run(worked.hear([Answer(wish.id, refusal is None, {"data": {**told, "time": rfc3339(self.now)}})]))
                 said.append(type(wish.command).__name__ + (f": {refusal}" if refusal else ""))
         return said
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
@@ -74,6 +74,7 @@ from tests.commands.test_rewards import (
 )
 from tests.domain.given import did, digest
 from tests.projections.records import chain
+from tests.streams.desks import Desks
 
 SHARD = "rewards.events/0"
 DAY = timedelta(days=1)
@@ -89,29 +90,19 @@ class Refusal:
 
 
 @dataclass
-class OnDesk:
-    """What a plan sees."""
-
-    connection: Connection
-    now: datetime
-    refused: dict[str, Refusal]
-
-    def refusal(self, key: str) -> Refusal | None:
-        return self.refused.get(key)
-
-
-@dataclass
 class Network:
     """A service, its views, and one who works off the lists and remembers only what was refused."""
 
     engine: Engine
     lists: dict[str, Callable[[Looking], Any]]
     desk: Desk = field(default_factory=Desk)
+    desks: Desks = field(init=False)
     refused: dict[str, dict[str, Refusal]] = field(default_factory=dict)
     sent: dict[tuple[str, str], bytes] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.desks = Desks(self.engine)
         self.projector = Projector(self.engine, rewards())
         self.projector.claim([SHARD])
         self.applied = 0
@@ -130,13 +121,12 @@ class Network:
             assert not parked_streams(connection, "rewards")
 
     def plan(self) -> list[tuple[str, Task]]:
-        with reading(self.engine) as connection:
-            return [
-                (name, task)
-                for name, plan in self.lists.items()
-                for task in plan(OnDesk(connection, self.now, self.refused.setdefault(name, {})))
-                if task.key not in self.refused[name]
-            ]
+        return [
+            (name, task)
+            for name, plan in self.lists.items()
+            for task in self.desks.plan(name, plan, self.now, self.refused.setdefault(name, {}))
+            if isinstance(task, Task)
+        ]
 
     def work(self, turns: int = 100) -> None:
         """Until nothing is due. Planned again before it shows, a task is the same command."""

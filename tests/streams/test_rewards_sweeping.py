@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -26,6 +25,7 @@ from tests.adapters.shards import START
 from tests.commands.test_identity import Paper
 from tests.commands.test_rewards import ALICE, N, earned
 from tests.projections.records import chain
+from tests.streams.desks import Desks
 
 
 class Books:
@@ -35,6 +35,7 @@ class Books:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.treasury = engine, Treasury(Paper(), verify)
+        self.desks = Desks(engine)
         self.history: dict[str, list[tuple[str, Event]]] = {"rewards": list(earned().history), "treasury": []}
         self.seen: dict[tuple[str, str], int] = {}
         self.views = [Projector(engine, rewards()), Projector(engine, ledger())]
@@ -51,9 +52,8 @@ class Books:
                 self.seen[name, shard] = len(values)
 
     def plan(self) -> list[Task]:
-        with reading(self.engine) as connection:
-            desk: Any = OnDesk(connection, self.now)
-            return list(sweep_the_daos_share(desk))
+        due = self.desks.plan("sweep_the_daos_share", sweep_the_daos_share, self.now, {})
+        return [task for task in due if isinstance(task, Task)]
 
     def send(self, task: Task) -> None:
         value = CommandRecord.encode(
@@ -68,14 +68,6 @@ class Books:
     def balance(self, account: str, asset: str) -> int:
         with reading(self.engine) as connection:
             return balance_of(account, asset, connection)
-
-
-class OnDesk:
-    def __init__(self, connection: Any, now: datetime) -> None:
-        self.connection, self.now = connection, now
-
-    def refusal(self, key: str) -> None:
-        del key
 
 
 @pytest.fixture

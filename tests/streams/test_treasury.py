@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
@@ -75,6 +75,7 @@ from tests.adapters.shards import KEY, _asked
 from tests.commands.test_treasury import ALICE, BOB, CAROL, CENT, COIN, MINTER, WALLET, Desk, coins, tx, usd
 from tests.domain.given import digest
 from tests.domain.test_treasury_withdrawals import SEALED
+from tests.streams.desks import Desks
 
 SHARD = "treasury.events/0"
 
@@ -100,23 +101,12 @@ class Refusal:
 
 
 @dataclass
-class OnDesk:
-    """What a plan sees."""
-
-    connection: Connection
-    now: datetime
-    refused: dict[str, Refusal]
-
-    def refusal(self, key: str) -> Refusal | None:
-        return self.refused.get(key)
-
-
-@dataclass
 class Network:
     """A service, its views, and one who works off the lists and remembers only what was refused."""
 
     engine: Engine
     desk: Desk = field(default_factory=Desk)
+    desks: Desks = field(init=False)
     refused: dict[str, dict[str, Refusal]] = field(default_factory=dict)
     sent: dict[tuple[str, str], tuple[bytes, datetime]] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
@@ -124,6 +114,7 @@ class Network:
     versions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.desks = Desks(self.engine)
         self.projector = Projector(self.engine, treasury())
         self.projector.claim([SHARD])
         self.desk.configure()
@@ -154,13 +145,12 @@ class Network:
             return question(*arguments, connection)
 
     def plan(self) -> list[tuple[str, Task]]:
-        with reading(self.engine) as connection:
-            return [
-                (name, task)
-                for name, plan in LISTS.items()
-                for task in plan(OnDesk(connection, self.desk.now, self.refused.setdefault(name, {})))
-                if isinstance(task, Task) and task.key not in self.refused[name]
-            ]
+        return [
+            (name, task)
+            for name, plan in LISTS.items()
+            for task in self.desks.plan(name, plan, self.desk.now, self.refused.setdefault(name, {}))
+            if isinstance(task, Task)
+        ]
 
     def work(self) -> None:
         """Until nothing is due. Planned again before it shows, a task is the same command."""

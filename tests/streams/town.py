@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +38,7 @@ from ops.moneychecker import Judge
 from projections.ledger import balances, entries
 from streams import Errand, Intent, Process, Projection, Stream, Task, TodoList
 from tests.adapters.audit.log import NETWORK, WRITER
+from tests.streams.desks import Desks
 
 T = TypeVar("T")
 STORE = WRITER.did
@@ -64,18 +65,6 @@ class Refusal:
     at: datetime
 
 
-@dataclass
-class Seat:
-    """A list's desk."""
-
-    connection: Connection
-    now: datetime
-    refusals: dict[str, Refusal]
-
-    def refusal(self, key: str) -> Refusal | None:
-        return self.refusals.get(key)
-
-
 class Town:
     """Contexts without a broker. What a service refuses leaves no trace."""
 
@@ -86,6 +75,7 @@ class Town:
         self.wired = list(streams)
         self.engine: Engine = engine_for(f"sqlite:///{path}/views.db")
         upgrade(self.engine, "views")
+        self.desks = Desks(self.engine)
         self.of = {Projector(self.engine, wired): wired for wired in self.wired if isinstance(wired, Projection)}
         self.log: list[tuple[Event, Record]] = []
         self.heads: dict[str, tuple[int, str]] = {}
@@ -217,12 +207,9 @@ class Town:
         return command is not None
 
     def _due(self, todo: TodoList) -> list[Any]:
-        known = self.refusals.setdefault(todo.name, {})
-        with reading(self.engine) as connection, suppress(NoAnswer):
-            plan: Callable[[Any], Iterable[Any]] = todo.plan
-            due = [task for task in plan(Seat(connection, self.now, known)) if task.key not in known]
-            return [task for task in due if (todo.name, task.key, task.at) not in self.sent]
-        return []
+        known, woken = self.refusals.setdefault(todo.name, {}), todo.look is not None and todo.look()
+        due = self.desks.plan(todo.name, todo.plan, self.now, known, woken=woken)
+        return [task for task in due if (todo.name, task.key, task.at) not in self.sent]
 
     def _send(self, name: str, task: Task) -> None:
         assert len(task.key) <= 200

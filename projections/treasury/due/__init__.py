@@ -4,7 +4,7 @@ Whoever calls the bank or the chain asks here, calls under the name that stands 
 treasury's. Each row stands until that command shows.
 """
 
-from projections.treasury.due.holds import HoldDue, holds_overdue, open_holds
+from projections.treasury.due.holds import HoldDue, holds_overdue, next_overdue, open_holds
 from projections.treasury.due.sending import (
     BurnDue,
     MintDue,
@@ -34,6 +34,6 @@ from projections.treasury.due.steps import (
 __all__ = [
     "BurnDue", "CoinTurn", "DepositDue", "HoldDue", "LossDue", "MintDue", "Minting", "PayoutDue", "RefundDue", "ReturnDue",
     "WithdrawalDue", "burns_to_send", "coin_turns", "deposits_under_way", "escrows_to_release", "holds_overdue",
-    "losses_under_way", "mints_to_send", "open_holds", "owed_in", "payouts_to_send", "refunds_to_send",
+    "losses_under_way", "mints_to_send", "next_overdue", "open_holds", "owed_in", "payouts_to_send", "refunds_to_send",
     "returns_under_way", "withdrawals_under_way",
 ]  # fmt: skip

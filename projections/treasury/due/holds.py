@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from contracts import Amount, instant, rfc3339
 from projections.treasury import tables
@@ -34,8 +34,19 @@ def open_holds(purpose: str, connection: Connection) -> list[HoldDue]:
 
 def holds_overdue(at: datetime, connection: Connection) -> list[HoldDue]:
     """Open holds whose time is over, but for those that wait for another context: their purpose names its stream."""
-    waits = tables.holds.c.purpose.contains("/")
-    return _holds(connection, (tables.holds.c.expires_at <= rfc3339(at)) & ~waits)
+    return _holds(connection, (tables.holds.c.expires_at <= rfc3339(at)) & ~_waits())
+
+
+def next_overdue(at: datetime, connection: Connection) -> datetime | None:
+    """When the first of those that are not overdue yet is."""
+    expires = tables.holds.c.expires_at
+    statement = select(func.min(expires)).where(tables.holds.c.state == "open", expires > rfc3339(at), ~_waits())
+    first = connection.scalar(statement)
+    return None if first is None else instant(first)
+
+
+def _waits() -> ColumnElement[bool]:
+    return tables.holds.c.purpose.contains("/")
 
 
 def _holds(connection: Connection, which: Any) -> list[HoldDue]:
