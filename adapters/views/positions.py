@@ -130,13 +130,12 @@ def advance(connection: Connection, moves: Iterable[Move]) -> None:
         way = (move.shard, at.next, at.last_hash, to.next, to.last_hash, to.last_time, to.offset)
         ways.setdefault(way, []).append(move)
     statement = _ADVANCE.format(mark=_MARK[kind], holders=_HOLDERS[kind])
-    for (shard, *at), together in sorted(ways.items(), key=lambda item: item[0]):
-        (before, hash_before), to = at[:2], at[2:]
+    for (shard, before, hash_before, *end), together in sorted(ways.items(), key=lambda item: item[0]):
         holders = [(move.reader, move.at.epoch, move.at.generation) for move in together]
         given: tuple[Any, ...] = (
             tuple(map(list, zip(*holders, strict=True))) if kind == "postgresql" else (json.dumps(holders),)
         )
-        moved = connection.exec_driver_sql(statement, (*to, *given, shard, before, hash_before)).rowcount
+        moved = connection.exec_driver_sql(statement, (*end, *given, shard, before, hash_before)).rowcount
         if moved != len(together):
             raise Otherwise(f"{shard} at {before}: {moved} of {len(together)} readers are as believed")
 

@@ -171,9 +171,8 @@ class ReaderSet:
         behind: dict[str, list[Member]] = {}
         for shard, members in wanted.items():
             foremost = max(member.position(shard).next for member in members)
-            near, far = _parted(
-                members, lambda m, shard=shard, foremost=foremost: foremost - m.position(shard).next <= NEAR_RECORDS
-            )
+            near = [member for member in members if foremost - member.position(shard).next <= NEAR_RECORDS]
+            far = [member for member in members if member not in near]
             readers[shard] = near
             if far:
                 behind[shard] = far
@@ -357,7 +356,3 @@ class ReaderSet:
             self._to_send.set()
         if self._unsent_events > MOST_UNSENT:
             self._has_room.clear()
-
-
-def _parted(members: Sequence[Member], is_near: Callable[[Member], bool]) -> tuple[list[Member], list[Member]]:
-    return [member for member in members if is_near(member)], [member for member in members if not is_near(member)]

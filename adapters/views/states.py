@@ -109,7 +109,7 @@ class States:
 
     def _abandoned(self, left: Collection[Which]) -> set[Which]:
         # Two clocks may differ: a sign of life is one that has changed since we looked the last time.
-        signs = dict.fromkeys(left)
+        signs: dict[Which, Any] = dict.fromkeys(left)
         on = and_(reader_states.c.shard == positions.c.shard, reader_states.c.reader == positions.c.reader)
         columns = (positions.c.reader, positions.c.shard, positions.c.next, positions.c.epoch, reader_sets.c.seen)
         joined = positions.outerjoin(reader_states, on).outerjoin(reader_sets, reader_sets.c.holder == reader_states.c.holder)
@@ -118,12 +118,12 @@ class States:
             for reader, shard, *sign in connection.execute(select(*columns).select_from(joined).where(mine)):
                 if (reader, shard) in signs:
                     signs[reader, shard] = tuple(sign)
-        now, found = time.monotonic(), set()
-        for which, sign in signs.items():
+        now, found = time.monotonic(), set[Which]()
+        for which, said in signs.items():
             before, since = self._signs.get(which, (None, now))
-            if sign != before:
+            if said != before:
                 since = now
-            self._signs[which] = (sign, since)
+            self._signs[which] = (said, since)
             if now - since > GONE_SECONDS:
                 found.add(which)
         return found
