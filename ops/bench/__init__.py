@@ -42,8 +42,8 @@ class Asked:
     contexts: int | None = None
     rates: Sequence[float] = (10.0, 100.0, 1_000.0)
     """Commands a second."""
-    seconds: float = 60.0
-    """Each rate's; a 99th percentile wants a minute."""
+    seconds: float | None = None
+    """Each rate's; None: what the benchmark wants."""
     runs: int = 1
     workers: int = 1
     postgresql: bool = False
@@ -65,8 +65,9 @@ class Report(Protocol):
 
 
 def within(name: str, found: Sequence[float], most: float, unit: str, is_conclusive: bool = True) -> Measure:
-    """The median of the runs against the most that it may be; the spread is that of the runs. What is not conclusive may be met,
-    but is never missed.
+    """The median of the runs against the most that it may be; the spread is that of the runs.
+
+    What is not conclusive may be met, but is never missed.
     """
     middle = statistics.median(found)
     spread = (max(found) - min(found)) / middle if middle else 0.0

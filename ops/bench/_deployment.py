@@ -73,9 +73,13 @@ class Running:
         servers = {"broker": kafka.status(self.settings.home).pid, "database": local_postgres.status(self.settings.home).pid}
         return found | {name: pid for name, pid in servers.items() if pid is not None}
 
-    def cpu(self) -> dict[str, float]:
-        """Seconds that each has taken so far."""
-        return {name: cpu_seconds(pid, family=name == "database") for name, pid in self.pids().items()}
+    def cpu(self) -> dict[tuple[str, int], float]:
+        """Seconds that each has taken so far, by its name and pid: one that is started again begins anew."""
+        return {(name, pid): cpu_seconds(pid, family=name == "database") for name, pid in self.pids().items()}
+
+    def cpu_since(self, before: Mapping[tuple[str, int], float]) -> dict[str, float]:
+        """Seconds by name. What one that has ended took since is not known."""
+        return {name: seconds - before.get((name, pid), 0.0) for (name, pid), seconds in self.cpu().items()}
 
     def memory(self) -> dict[str, Memory]:
         return {name: memory(pid, family=name == "database") for name, pid in self.pids().items()}
@@ -126,6 +130,13 @@ async def prepared(setting: Setting) -> AsyncIterator[Crowded]:
             yield deployment
         finally:
             await asyncio.to_thread(_remove, home)
+
+
+def another_views(settings: Settings, name: str) -> Settings:
+    """The same deployment with an empty database for its views."""
+    if settings.views.startswith("sqlite"):
+        return settings.model_copy(update={"views": f"sqlite:///{settings.home}/{name}.db"})
+    return settings.model_copy(update={"views": local_postgres.create_database(settings.home, name)})
 
 
 def _settings(setting: Setting, home: Path, address: str) -> Settings:

@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 from aiokafka import TopicPartition
 from pydantic import BaseModel
+from sqlalchemy import Column
 
 from adapters.kafka.bare import bare_consumer
 from contracts import instant
 from ops.bench._crowd import MEASURED
 from ops.bench._deployment import NETWORK, Running
 from ops.bench._observing import Look, Seen
-from ops.bench._sending import Order, Sent
+from ops.bench._sending import Sent
+from ops.bench._signing import Order
 from ops.bench._usage import cpu_seconds, machine_seconds
+from projections.inference import decisions
 from projections.providers import providers
 
 STAGES = {
@@ -65,6 +68,7 @@ class Rate:
     """From the stage before."""
     whole: Percentiles = field(default_factory=lambda: Percentiles(0.0, 0.0, 0.0))
     """From sending to the row."""
+    slowest_ms: float = 0.0
     cpu_ms: dict[str, float] = field(default_factory=dict)
     """A command, by process of the deployment."""
     generator_cpu_ms: float = 0.0
@@ -80,21 +84,35 @@ class Rate:
         return sum(self.cpu_ms.values())
 
 
-async def measure(found: Running, rate: float, warming: float, seconds: float, seed: int) -> Rate:
+@dataclass(frozen=True)
+class Load:
+    """What is sent, and where its row is seen."""
+
+    kind: Literal["standings", "requests"]
+    context: str
+    rows: Column[Any]
+    """Of the view: it names the last part of the command's subject."""
+
+
+STANDINGS = Load("standings", MEASURED, providers.c.device)
+REQUESTS = Load("requests", "inference", decisions.c.request)
+
+
+async def measure(found: Running, load: Load, rate: float, warming: float, seconds: float, seed: int) -> Rate:
     """Raises RuntimeError when a process of ours fails."""
     settings = found.settings
     scratch, restarts = settings.home / f"rate-{seed}", found.supervisor.restarts
     scratch.mkdir()
     order = Order(
-        client=settings.kafka_client_options(), partitions=settings.partitions, network=NETWORK,
-        key=settings.keys / "process.key", rate=rate, warming=warming, seconds=seconds, seed=seed,
+        client=settings.kafka_client_options(), partitions=settings.partitions, network=NETWORK, keys=settings.keys,
+        kind=load.kind, rate=rate, warming=warming, seconds=seconds, seed=seed,
         observer=scratch / "inbox", results=scratch / "sent",
     )  # fmt: skip
     look = Look(
-        url=settings.views, table=providers.name, column=providers.c.device.name,
-        inbox=scratch / "inbox", results=scratch / "seen",
-    )  # fmt: skip
-    begin = await _ends(found)
+        url=settings.views, table=load.rows.table.name, column=load.rows.name, inbox=scratch / "inbox", results=scratch / "seen"
+    )
+    places = [TopicPartition(f"{load.context}.events", n) for n in range(settings.partitions)]
+    begin = await _ends(found, places)
     async with _Child("ops.bench._observing", look) as observer, _Child("ops.bench._sending", order) as generator:
         backend = (await observer.answer())["backend"]
         await generator.answer()
@@ -130,7 +148,8 @@ def _summed(
         if name in seen.seen:
             steps["view"].append(max(0.0, seen.seen[name] - published))
     found.stages = {stage: Percentiles.of(taken) for stage, taken in steps.items()}
-    found.whole = Percentiles.of([at - seen.sent[name] for name, at in seen.seen.items()])
+    ways = [at - seen.sent[name] for name, at in seen.seen.items()]
+    found.whole, found.slowest_ms = Percentiles.of(ways), round(1000 * max(ways, default=0.0), 1)
     found.cpu_ms = {name: round(1000 * taken / count, 4) for name, taken in cpu.taken.items()}
     found.generator_cpu_ms = round(1000 * sent.cpu_seconds / count, 4)
     found.observer_cpu_ms = round(1000 * (seen.cpu_seconds + cpu.of_backend) / count, 4)
@@ -145,7 +164,7 @@ class _Watch:
 
     def __init__(self, found: Running, backend: int | None) -> None:
         self._found, self._backend = found, backend
-        self._before: dict[str, float] = {}
+        self._before: dict[tuple[str, int], float] = {}
         self.taken: dict[str, float] = {}
         self.of_backend = self.of_machine = 0.0
 
@@ -153,10 +172,9 @@ class _Watch:
         self._before, self.of_backend, self.of_machine = self._found.cpu(), self._backend_seconds(), machine_seconds()
 
     def end(self) -> None:
-        after = self._found.cpu()
+        self.taken = self._found.cpu_since(self._before)
         self.of_backend = self._backend_seconds() - self.of_backend
         self.of_machine = machine_seconds() - self.of_machine
-        self.taken = {name: seconds - self._before.get(name, 0.0) for name, seconds in after.items()}
         if "database" in self.taken:
             self.taken["database"] -= self.of_backend
 
@@ -165,16 +183,16 @@ class _Watch:
         return cpu_seconds(self._backend) if self._backend is not None and "database" in self._found.pids() else 0.0
 
 
-async def _ends(found: Running) -> Ends:
+async def _ends(found: Running, places: Sequence[TopicPartition]) -> Ends:
     async with bare_consumer(found.settings.kafka_client_options()) as consumer:
-        return dict(await consumer.end_offsets(_places(found)))
+        return dict(await consumer.end_offsets(places))
 
 
 async def _recorded(found: Running, begin: Ends) -> dict[str, tuple[float, float]]:
     """Of each event since: when it was decided and when it was published, by the last part of its stream."""
     known: dict[str, tuple[float, float]] = {}
     async with bare_consumer(found.settings.kafka_client_options(), max_poll_records=10_000) as consumer:
-        for place in _places(found):
+        for place in begin:
             consumer.assign([place])
             end = (await consumer.end_offsets([place]))[place]
             consumer.seek(place, begin[place])
@@ -185,10 +203,6 @@ async def _recorded(found: Running, begin: Ends) -> dict[str, tuple[float, float
                     # What a relay repeats was published before.
                     known.setdefault(name, (decided, record.timestamp / 1000 + HALF_A_TICK))
     return known
-
-
-def _places(found: Running) -> list[TopicPartition]:
-    return [TopicPartition(f"{MEASURED}.events", n) for n in range(found.settings.partitions)]
 
 
 class _Child:

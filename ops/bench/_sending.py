@@ -11,43 +11,16 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import orjson
 import uvloop
 from pydantic import BaseModel
 
-from adapters.kafka.commands import CommandSender, SignedCommand, sign_command
-from adapters.keys import Signer, ed25519_signer, read_key
-from contracts import EventId, event_id
-from contracts.providers import NoteStanding
-
-SAMPLES_A_SECOND = 25
-
-
-class Order(BaseModel):
-    """What to send. Commands of the first `warming` seconds are sent and not told of."""
-
-    client: dict[str, Any]
-    partitions: int
-    network: str
-    key: Path
-    kind: str = "standings"
-    rate: float
-    warming: float = 0.0
-    seconds: float
-    seed: int
-    """Another one makes other commands."""
-    observer: Path | None = None
-    """The socket of whoever wants to see some of the rows: SAMPLES_A_SECOND at most."""
-    results: Path
-
-    @property
-    def sample_every(self) -> int:
-        return max(1, round(self.rate / SAMPLES_A_SECOND))
+from adapters.kafka.commands import CommandSender, SignedCommand
+from ops.bench._signing import Order, names_of, signed
 
 
 class Sent(BaseModel):
@@ -65,29 +38,11 @@ class Sent(BaseModel):
     """Of this process, from the first command that is told of to the last."""
 
 
-def signed(order: Order) -> list[SignedCommand]:
-    """The load. The devices are nobody's: a standing may be noted before anybody registers."""
-    return list(_standings(order, read_key(order.key)))
-
-
-def _standings(order: Order, signer: Signer) -> Iterator[SignedCommand]:
-    first = order.seed << 32
-    for n in range(count(order)):
-        device = ed25519_signer((first + n).to_bytes(32)).did
-        cause = EventId(event_id(device, "bench", 0))
-        standing = NoteStanding(tier="pro", bonded=True, suspended=False, from_epoch=1, cause=cause)
-        yield sign_command(standing, f"providers/provider/{device}", signer, order.network)
-
-
-def count(order: Order) -> int:
-    return round(order.rate * (order.warming + order.seconds))
-
-
 async def send(order: Order, load: Sequence[SignedCommand]) -> Sent:
     """Each at its moment, whatever has become of those before."""
     sender = CommandSender(order.client, order.partitions)
     await sender.start()
-    names = [command.subject.rpartition("/")[2] for command in load]
+    names = names_of(load)
     sent, acknowledged, late = [0.0] * len(load), [0.0] * len(load), [0.0] * len(load)
     tell = _teller(order.observer)
     first = round(order.rate * order.warming)
@@ -128,9 +83,7 @@ async def send(order: Order, load: Sequence[SignedCommand]) -> Sent:
     )  # fmt: skip
 
 
-def _teller(observer: Path | None) -> Callable[[str, float], None]:
-    if observer is None:
-        return lambda _name, _now: None
+def _teller(observer: Path) -> Callable[[str, float], None]:
     link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     link.connect(str(observer))
     link.setblocking(False)

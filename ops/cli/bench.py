@@ -28,7 +28,7 @@ def bench(
     rates: Annotated[
         str, typer.Option(help="Commands a second, one after the other.", rich_help_panel=DEPLOYMENT)
     ] = "10,100,1000",
-    seconds: Annotated[float, typer.Option(min=1, help="For each rate.", rich_help_panel=DEPLOYMENT)] = 60,
+    seconds: Annotated[float | None, typer.Option(min=1, help="For each rate.", rich_help_panel=DEPLOYMENT)] = None,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Of each rate; the median counts.", rich_help_panel=DEPLOYMENT)] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers.", rich_help_panel=DEPLOYMENT)] = 1,
     postgresql: Annotated[
