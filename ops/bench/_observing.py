@@ -50,19 +50,18 @@ class Seen(BaseModel):
 Ask = Callable[[Collection[str]], list[str]]
 
 
-def observe(look: Look, inbox: socket.socket, ask: Ask) -> Seen:
-    """Until the input has ended and nothing is missing, or patience has."""
+def observe(look: Look, inbox: socket.socket, ask: Ask, until: int) -> Seen:
+    """Until something comes from the descriptor, or it ends, and nothing is missing, or patience has ended too."""
     found = Seen(sent={}, seen={}, looks=0, cpu_seconds=0.0)
     waiting: dict[str, float] = {}
     began = resource.getrusage(resource.RUSAGE_SELF)
     next_look, deadline, pause = 0.0, float("inf"), LEAST_PAUSE_SECONDS
-    listening = [inbox, sys.stdin.fileno()]
+    listening = [inbox, until]
     while (waiting or deadline == float("inf")) and time.monotonic() < deadline:
         ready, _, _ = select.select(listening, [], [], max(0.0, next_look - time.monotonic()) if waiting else None)
         for sent_at, name in _told(inbox):
             waiting[name] = found.sent[name] = sent_at
-        if sys.stdin.fileno() in ready:
-            os.read(sys.stdin.fileno(), 1024)
+        if until in ready:
             listening, deadline = [inbox], time.monotonic() + look.patience
         if waiting and time.monotonic() >= next_look:
             now, started = time.time(), time.monotonic()
@@ -115,7 +114,7 @@ def main() -> None:
     ask, backend = asking(look)
     ask([""])
     _say({"ready": True, "backend": backend})
-    look.results.write_bytes(observe(look, inbox, ask).model_dump_json().encode())
+    look.results.write_bytes(observe(look, inbox, ask, sys.stdin.fileno()).model_dump_json().encode())
 
 
 def _line() -> bytes:
