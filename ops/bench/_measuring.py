@@ -33,6 +33,9 @@ STAGES = {
 HALF_A_TICK = 0.0005
 """The broker's times are whole milliseconds, cut off."""
 
+OTHERS_PERCENT = 20.0
+"""Of a core: where something else took more, what is slow says nothing of us."""
+
 M = TypeVar("M", bound=BaseModel)
 Ends = Mapping[TopicPartition, int]
 

@@ -8,7 +8,7 @@ from statistics import median
 from ops.bench import Asked, Measure, Report, judged, within
 from ops.bench._crowd import Crowd
 from ops.bench._deployment import Running, Setting, running
-from ops.bench._measuring import STAGES, STANDINGS, Rate, measure
+from ops.bench._measuring import OTHERS_PERCENT, STAGES, STANDINGS, Rate, measure
 from ops.demo.client import client_for
 from ops.demo.stages import Stages
 from streams import TodoList
@@ -27,8 +27,6 @@ IDLE_PERCENT = {"projectors": 2.0, "broker": 8.0}
 CPU_MS = 1.2
 """Of all processes without generator and observer, a command at BUSY."""
 BUSY = 1_000.0
-OTHERS_PERCENT = 20.0
-"""Of a core: where something else took more, what is slow says nothing of us."""
 
 
 async def measured(asked: Asked, report: Report) -> AsyncIterator[Measure]:
