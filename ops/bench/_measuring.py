@@ -33,6 +33,8 @@ STAGES = {
 HALF_A_TICK = 0.0005
 """The broker's times are whole milliseconds, cut off."""
 
+LATE_MS = 250.0
+"""A generator that is further behind its rhythm did not send what was asked."""
 OTHERS_PERCENT = 20.0
 """Of a core: where something else took more, what is slow says nothing of us."""
 
@@ -80,6 +82,11 @@ class Rate:
     others_percent: float = 0.0
     """Of a core, by whatever else ran on the machine, the kernel's own work among it."""
     restarts: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """All was sent in its rhythm and seen, by processes that lived."""
+        return not self.unseen and not self.restarts and self.late_p99_ms <= LATE_MS
 
     @property
     def cpu_ms_of_all(self) -> float:

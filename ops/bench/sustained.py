@@ -67,9 +67,7 @@ class _Step:
 
     @property
     def is_sustained(self) -> bool:
-        found = self.rate
-        is_sent = found.achieved >= 0.95 * found.asked and not found.unseen and not found.restarts
-        return is_sent and max(self.behind, self.slowest) <= BEHIND_SECONDS
+        return self.rate.is_whole and max(self.behind, self.slowest) <= BEHIND_SECONDS
 
 
 async def _search(found: Running, seconds: float, report: Report) -> list[_Step]:
