@@ -9,6 +9,7 @@ from ops.bench import Asked, Measure, Report, judged, within
 from ops.bench._crowd import Crowd
 from ops.bench._deployment import Running, Setting, running
 from ops.bench._measuring import OTHERS_PERCENT, STAGES, STANDINGS, Rate, measure
+from ops.bench._usage import durable_ms
 from ops.demo.client import client_for
 from ops.demo.stages import Stages
 from streams import TodoList
@@ -36,7 +37,7 @@ async def measured(asked: Asked, report: Report) -> AsyncIterator[Measure]:
     report.progress("starting a broker and the deployment")
     async with running(setting) as found:
         claimed = await found.claimed()
-        shape = _shape(found, setting)
+        shape = await asyncio.to_thread(_shape, found, setting)
         _tell_claims(report, shape, claimed, found)
         report.progress("founding the network and warming up")
         await _found_network(found)
@@ -61,6 +62,7 @@ def _shape(found: Running, setting: Setting) -> dict[str, object]:
     return {
         "database": setting.database, "workers": setting.workers,
         "contexts": len(found.deployment.contexts()), "readers": readers, "claims": found.deployment.claims(),
+        "durable_ms": round(durable_ms(found.settings.home), 2),
     }  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def _tell_claims(report: Report, shape: Mapping[str, object], seconds: float, fo
     report.document({"bench": "path", "what": "start", **shape, "claimed_seconds": round(seconds, 2)})
     title = f"{shape['readers']} readers over {shape['contexts']} contexts, {shape['database']}, {shape['workers']} workers"
     rows = [("all shards claimed after", f"{seconds:.1f} s"), ("claims", str(shape["claims"]))]
+    rows.append(("a write of 8 kB is durable after", f"{shape['durable_ms']} ms"))
     report.table(title, ("from the start of the processes", ""), [*rows, ("ended meanwhile", found.complaints())])
 
 
