@@ -210,7 +210,7 @@ async def _recorded(found: Running, begin: Ends) -> dict[str, tuple[float, float
                 for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
                     name = (record.key or b"").decode().rpartition("/")[2]
                     decided = instant(orjson.loads(record.value or b"")["time"]).timestamp()
-                    # What a relay repeats was published before.
+                    # What is repeated was published before.
                     known.setdefault(name, (decided, record.timestamp / 1000 + HALF_A_TICK))
     return known
 
