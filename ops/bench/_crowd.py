@@ -32,7 +32,8 @@ class Crowd:
 
     @classmethod
     def of(cls, contexts: str, readers: str, only: str) -> "Crowd":
-        return cls(*(None if value == "-" else int(value) for value in (contexts, readers)), None if only == "-" else only)
+        many, of_readers = (None if value == "-" else int(value) for value in (contexts, readers))
+        return cls(many, of_readers, None if only == "-" else only)
 
 
 @dataclass

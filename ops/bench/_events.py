@@ -22,6 +22,15 @@ class Written(NamedTuple):
     value: bytes
 
 
+class Delivered(NamedTuple):
+    """A record as a client delivers it to whoever looks at the chain only."""
+
+    offset: int
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = (("signature", b"not looked at"),)
+    timestamp: int | None = None
+
+
 def records(count: int, devices: int, writer: str | None = None) -> Iterator[Written]:
     """Half a kilobyte each, by a writer who is nobody unless he is named. Not signed."""
     shards = [_Shard(f"providers.events/{n}") for n in range(SHARDS)]

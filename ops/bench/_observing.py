@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
@@ -56,7 +57,7 @@ def observe(look: Look, inbox: socket.socket, ask: Ask, until: int) -> Seen:
     waiting: dict[str, float] = {}
     began = resource.getrusage(resource.RUSAGE_SELF)
     next_look, deadline, pause = 0.0, float("inf"), LEAST_PAUSE_SECONDS
-    listening = [inbox, until]
+    listening: list[Any] = [inbox, until]
     while (waiting or deadline == float("inf")) and time.monotonic() < deadline:
         ready, _, _ = select.select(listening, [], [], max(0.0, next_look - time.monotonic()) if waiting else None)
         for sent_at, name in _told(inbox):
