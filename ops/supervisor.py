@@ -33,6 +33,8 @@ class Part:
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: str = "ops.cli"
+    """The module that is run with them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Supervisor:
         """One life of a part; why it ended."""
         reading, writing = os.pipe()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ops.cli", *part.arguments),
+            *(sys.executable, "-m", part.program, *part.arguments),
             env={**os.environ, **part.environment, VARIABLE: str(writing)},
             pass_fds=(writing,),
             stdin=asyncio.subprocess.DEVNULL,

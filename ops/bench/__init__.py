@@ -2,13 +2,16 @@
 
 A module here has `measures() -> Iterator[Measure]`. Absolute rates say something of the machine; the median of the rounds'
 ratios says something of the code. Where the baseline itself spreads over 30 % the run is inconclusive, not passed.
+
+What needs a whole deployment has `measured(asked, report) -> AsyncIterator[Measure]` instead: a person may choose how large
+it is, and is told more than ratios while it works.
 """
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 INCONCLUSIVE_SPREAD = 0.30
 
@@ -28,6 +31,48 @@ class Measure:
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person may choose of a benchmark with a deployment of its own."""
+
+    readers: int | None = None
+    """In all, dummies among them; None: those of the deployment."""
+    contexts: int | None = None
+    rates: Sequence[float] = (10.0, 100.0, 1_000.0)
+    """Commands a second."""
+    seconds: float | None = None
+    """Each rate's; None: what the benchmark wants."""
+    runs: int = 1
+    workers: int = 1
+    postgresql: bool = False
+    store: str | None = None
+    """The URL of an empty PostgreSQL database; without it SQLite, or a local server of the benchmark's own."""
+
+
+class Report(Protocol):
+    """Where a benchmark tells what it found beside its measures."""
+
+    def progress(self, text: str) -> None:
+        """What it does now."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """For a person."""
+
+    def document(self, found: Mapping[str, Any]) -> None:
+        """For a program."""
+
+
+def within(name: str, found: Sequence[float], most: float, unit: str, is_conclusive: bool = True) -> Measure:
+    """The median of the runs against the most that it may be; the spread is that of the runs.
+
+    What is not conclusive may be met, but is never missed.
+    """
+    middle = statistics.median(found)
+    spread = (max(found) - min(found)) / middle if middle else 0.0
+    met = True if middle <= most else (False if is_conclusive else None)
+    return Measure(name, round(middle, 3), most, unit, round(middle / most, 4), round(spread, 3), f"≤ {most:g} {unit}", met)
 
 
 def compare(

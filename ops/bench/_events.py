@@ -22,11 +22,21 @@ class Written(NamedTuple):
     value: bytes
 
 
-def records(count: int, devices: int) -> Iterator[Written]:
-    """Half a kilobyte each. Not signed: a reader checks the chain."""
+class Delivered(NamedTuple):
+    """A record as a client delivers it to whoever looks at the chain only."""
+
+    offset: int
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = (("signature", b"not looked at"),)
+    timestamp: int | None = None
+
+
+def records(count: int, devices: int, writer: str | None = None) -> Iterator[Written]:
+    """Half a kilobyte each, by a writer who is nobody unless he is named. Not signed."""
     shards = [_Shard(f"providers.events/{n}") for n in range(SHARDS)]
+    writer = writer or ed25519_signer(os.urandom(32)).did
     names = [f"did:key:z6Mk{hashlib.sha256(str(n).encode()).hexdigest()[:44].replace('0', 'x')}" for n in range(devices)]
-    writer, now = ed25519_signer(os.urandom(32)).did, datetime.now(UTC)
+    now = datetime.now(UTC)
     for n in range(count):
         partition, device = n % SHARDS, names[n % devices]
         value = _record(_event(n // devices), device, shards[partition], writer, now, n // devices + 1)

@@ -23,6 +23,7 @@ class Delivered(NamedTuple):
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    timestamp: int | None = None
 
 
 @dataclass

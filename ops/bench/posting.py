@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import orjson
 from sqlalchemy import Engine
 
-from adapters.replay.sources import Published
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from contracts import ZERO_HASH, Amount, CommandRecord, Record, event_id, rfc3339, uuid7
 from contracts.treasury import Captured, Credited, HoldId, LedgerAccount, Purpose, Reference
 from ops.bench import Measure, judged, rate
+from ops.bench._events import Delivered
 from ops.bench._servers import postgres
 from projections.ledger import ledger
 
@@ -78,7 +78,7 @@ def _post(engine: Engine, values: Sequence[bytes]) -> None:
     projector = Projector(engine, ledger())
     projector.claim([SHARD])
     for start in range(0, len(values), CHUNK):
-        chunk = [Published(n, n, value, "") for n, value in enumerate(values[start : start + CHUNK], start)]
+        chunk = [Delivered(n, value) for n, value in enumerate(values[start : start + CHUNK], start)]
         projector.apply({SHARD: chunk})
     engine.dispose()
 

@@ -20,8 +20,8 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.folding import Parts
-from adapters.views.readers import ProjectionReader
 from adapters.views.rebuild import Rebuild
+from adapters.views.sets import ReaderSet
 from contracts import Event, Record
 from ops.bench import Measure, judged
 from ops.bench._events import SHARDS, records
@@ -106,7 +106,8 @@ async def _publish(client: Mapping[str, Any]) -> None:
 
 async def _project(url: str, client: Mapping[str, Any], projection: Projection) -> float:
     """Events a second from the first chunk's commit to the last's."""
-    reader = _Counting(ProjectionReader(Projector(engine_for(url), projection)))
+    engine = engine_for(url)
+    reader = _Counting(ReaderSet(engine, "readers", [Projector(engine, projection)]))
     stop = asyncio.Event()
     group = Group(reader, client, network=f"bench-{time.time_ns()}")
     running = asyncio.create_task(group.run(stop))
@@ -119,9 +120,9 @@ async def _project(url: str, client: Mapping[str, Any], projection: Projection) 
 
 
 class _Counting:
-    """A reader that is watched: what it has applied, and since when."""
+    """A set that is watched: what it has applied, and since when."""
 
-    def __init__(self, reader: ProjectionReader) -> None:
+    def __init__(self, reader: ReaderSet) -> None:
         self._reader = reader
         self.name, self.topics = reader.name, reader.topics
         self.claim, self.resume = reader.claim, reader.resume

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from aiokafka import TopicPartition
@@ -26,7 +26,7 @@ from adapters.views.folding import Parts
 from adapters.views.rebuild import Rebuild
 from contracts import partition_of, shard_name
 from ops.bench import Measure, judged
-from ops.bench._events import SHARDS, records
+from ops.bench._events import SHARDS, Delivered, records
 from ops.bench._servers import broker
 from ops.bench.exporting import TOPIC, publish
 from projections.providers import routing_table
@@ -93,7 +93,7 @@ async def _fold_live(url: str, client: Mapping[str, Any]) -> None:
     async with kafka_source(client) as source:
         for shard, end in CUT.items():
             async for piece in source.read(shard, 0, end):
-                projector.apply({shard: piece})
+                projector.apply({shard: [Delivered(record.offset, record.value) for record in piece]})
     engine.dispose()
 
 
@@ -136,12 +136,6 @@ async def _ask(source: Source, stream: str) -> float:
     return time.perf_counter() - began
 
 
-class _Delivered(NamedTuple):
-    offset: int
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...] = (("signature", b"not looked at"),)
-
-
 def _logged(folder: Path) -> Engine:
     """The audit log of as many such records. Whether they are signed is not what is measured here."""
     engine = engine_for(f"sqlite:///{folder}/audit.db")
@@ -151,10 +145,10 @@ def _logged(folder: Path) -> Engine:
     sequencer = Sequencer(engine, "bench", [writer], _believe)
     sequencer.claim(list(CUT))
     for batch in (stream[start : start + 1_000] for start in range(0, EVENTS, 1_000)):
-        chunks: dict[str, list[_Delivered]] = {}
+        chunks: dict[str, list[Delivered]] = {}
         for record in batch:
             chunk = chunks.setdefault(shard_name(TOPIC, record.partition), [])
-            chunk.append(_Delivered(sequencer.position(shard_name(TOPIC, record.partition)).next + len(chunk), record.value))
+            chunk.append(Delivered(sequencer.position(shard_name(TOPIC, record.partition)).next + len(chunk), record.value))
         sequencer.apply(chunks)
     return engine
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def demo(
     trace: Annotated[Path | None, typer.Option(help="CSV: TIMESTAMP,ContextTokens,GeneratedTokens.", exists=True)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Replay so many requests only.")] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second, in the trace's rhythm.")] = 1000,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Requests a second, in the trace's rhythm; without it what the machine bears.")
+    ] = None,
     providers: Annotated[int, typer.Option(min=1, max=20_000, help="Machines of the fleet.")] = 200,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers.")] = 1,
     money: Annotated[bool, typer.Option(help="Also stake, slash, deposit, mint, pay out, settle and reconcile.")] = True,

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from domain.inference.table import RoutingTable
 from ops.demo.trace import Arrival
 
 CONTEXTS = ("providers", "liveness")
+HEARD_SECONDS = 600.0
 
 
 class Router:
@@ -45,6 +47,11 @@ class Router:
         record = parse_event(value)
         if record.sequence == self.table.cut.get(record.shard, 0):
             self.table.apply(read_event(record.document), record)  # type: ignore[arg-type]
+
+    def heard(self) -> int:
+        """How many providers it has heard of in the last ten minutes."""
+        since = (time.time() - HEARD_SECONDS) * 1000
+        return sum(provider.heard_ms > since for provider in self.table.providers.values())
 
     def open(self, model: str, arrival: Arrival, traceparent: str | None = None) -> tuple[SignedCommand, Choice]:
         """Decide a request and sign the decision."""

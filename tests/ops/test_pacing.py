@@ -1,0 +1,116 @@
+"""The demo finds what the machine sustains, and replays below it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.demo.pacing import BEHIND_SECONDS, ENOUGH, FIRST_RATE, HEADROOM, LEAST_RATE, Pacing
+
+TURN_SECONDS = 0.01
+
+
+class Machine:
+    """Takes in so many requests a second, and lets the rest wait."""
+
+    def __init__(self, bears: float, sends: float = 100_000.0) -> None:
+        self.bears, self.sends = bears, sends
+        self.now = self.sent = self.seen = self.owed = 0.0
+        self.behind_while_paced = 0.0
+
+    def turn(self, pacing: Pacing) -> None:
+        self.now += TURN_SECONDS
+        self.owed += pacing.rate * TURN_SECONDS
+        piece = min(self.owed, self.sends * TURN_SECONDS, pacing.total - self.sent)
+        self.sent, self.owed = self.sent + piece, self.owed - piece
+        self.seen = min(self.sent, self.seen + self.bears * TURN_SECONDS)
+        behind = (self.sent - self.seen) / self.bears
+        pacing.turn(self.now, int(self.sent), int(self.seen), behind)
+        if pacing.state == "replaying":
+            self.behind_while_paced = max(self.behind_while_paced, behind)
+
+
+def replayed(machine: Machine, pacing: Pacing) -> None:
+    while machine.seen < pacing.total - 1:
+        machine.turn(pacing)
+        assert machine.now < 10_000
+
+
+@given(st.floats(100, 4_000), st.integers(20_000, 60_000))
+def test_views_keep_up_once_the_pace_is_found(bears: float, total: int) -> None:
+    """What the demo tells of latency is of a machine that is not overloaded."""
+    machine, pacing = Machine(bears), Pacing(total)
+
+    replayed(machine, pacing)
+
+    assert pacing.state == "replaying"
+    assert machine.behind_while_paced <= 0.1
+    assert pacing.sustained is not None
+    assert pacing.sustained <= 1.1 * bears
+
+
+@given(st.floats(300, 2_000))
+def test_what_is_sustained_is_what_was_taken_in_while_work_waited(bears: float) -> None:
+    pacing = Pacing(60_000)
+
+    replayed(Machine(bears), pacing)
+
+    assert pacing.sustained is not None
+    assert not pacing.is_more
+    assert 0.9 * bears <= pacing.sustained <= 1.1 * bears
+    assert pacing.rate == HEADROOM * pacing.sustained
+
+
+@given(st.floats(210, 3_000))
+def test_whoever_sends_no_faster_finds_his_own_rate(sends: float) -> None:
+    """The router's own work bounds what it can ask for: the rate does not rise for ever."""
+    machine, pacing = Machine(1_000_000.0, sends), Pacing(60_000)
+
+    replayed(machine, pacing)
+
+    assert pacing.sustained is not None
+    assert pacing.is_more
+    assert pacing.sustained <= 1.05 * sends
+
+
+@given(st.floats(1, 100_000), st.integers(0, 50_000))
+def test_a_rate_that_a_person_asked_for_is_kept(given_rate: float, total: int) -> None:
+    machine, pacing = Machine(500.0), Pacing(total, given_rate)
+
+    for _ in range(100):
+        machine.turn(pacing)
+
+    assert (pacing.rate, pacing.sustained) == (given_rate, None)
+
+
+@given(st.integers(0, ENOUGH - 1))
+def test_few_requests_are_replayed_gently(total: int) -> None:
+    pacing = Pacing(total)
+
+    assert (pacing.state, pacing.rate, pacing.sustained) == ("replaying", FIRST_RATE, None)
+
+
+def test_the_pace_gives_way_when_the_machine_has_other_things_to_do() -> None:
+    machine, pacing = Machine(1_000.0), Pacing(60_000)
+    while pacing.state != "replaying":
+        machine.turn(pacing)
+    machine.bears = 300.0  # more than the gentlest rate
+
+    while machine.now < 60:
+        machine.turn(pacing)
+
+    assert pacing.rate <= 300
+    assert (machine.sent - machine.seen) / machine.bears <= BEHIND_SECONDS
+
+
+def test_a_request_that_never_comes_into_the_view_ends_nothing() -> None:
+    """One that was refused is never seen: the rest is replayed all the same."""
+    pacing, now = Pacing(60_000), 0.0
+
+    while pacing.state != "replaying" and now < 300:
+        now += TURN_SECONDS
+        pacing.turn(now, int(now * 200), 0, behind=now)
+    for _ in range(10_000):
+        now += TURN_SECONDS
+        pacing.turn(now, int(now * 200), 0, behind=now)
+
+    assert pacing.state == "replaying"
+    assert pacing.rate >= LEAST_RATE
