@@ -200,9 +200,10 @@ _BYTEA, _TEXT = 17, 25
 
 
 def _array(values: list[Any]) -> _Dumped:
-    kind = next((type(value) for value in values if value is not None), str)
-    if kind is int:
-        return f"{{{','.join(map(str, values))}}}".encode(), Format.TEXT
+    kind = next((type(value) for value in values if value is not None), None)
+    if kind is None or kind is int:
+        # As text, nothing but NULL is an array of any type.
+        return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}".encode(), Format.TEXT
     parts = [struct.pack("!iiiii", 1, 1, _BYTEA if kind is bytes else _TEXT, len(values), 1)]
     for value in values:
         if value is None:
