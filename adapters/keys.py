@@ -18,8 +18,8 @@ from typing import Final
 import base58
 import coincurve
 from eth_hash.auto import keccak
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
+from nacl._sodium import ffi, lib
+from nacl.bindings import crypto_sign_seed_keypair
 
 from contracts import pae
 
@@ -47,9 +47,24 @@ def ed25519_signer(seed: bytes) -> Signer:
     public, secret = crypto_sign_seed_keypair(seed)
 
     def sign(value: bytes) -> str:
-        return "ed25519:" + base64.urlsafe_b64encode(crypto_sign(pae(value), secret)[:64]).rstrip(b"=").decode()
+        return "ed25519:" + base64.urlsafe_b64encode(_signature(pae(value), secret)).rstrip(b"=").decode()
 
     return Signer(did_of(public), sign)
+
+
+# PyNaCl's own `crypto_sign` and `crypto_sign_open` copy the message twice, which costs a tenth of what libsodium does.
+
+
+def _signature(message: bytes, secret: bytes) -> bytes:
+    signed = ffi.new("unsigned char[]", 64 + len(message))
+    if lib.crypto_sign(signed, ffi.NULL, message, len(message), secret) != 0:
+        raise RuntimeError("libsodium did not sign")
+    return bytes(ffi.buffer(signed, 64))
+
+
+def _is_signed(signed: bytes, public: bytes) -> bool:
+    """Whether the message after the 64 bytes of signature is what the key signed. `public` has 32 bytes."""
+    return len(signed) >= 64 and lib.crypto_sign_open(ffi.NULL, ffi.NULL, signed, len(signed), public) == 0
 
 
 def wallet_signer(secret: bytes, chain_id: int = 800_000) -> Signer:
@@ -87,10 +102,9 @@ def _verify_ed25519(did: str, value: bytes, signature: str) -> bool:
         return False
     try:
         raw = binascii.a2b_base64(signature[8:].encode().translate(_URLSAFE) + b"==", strict_mode=True)
-        crypto_sign_open(raw + pae(value), public)
-    except (ValueError, BadSignatureError):
+    except ValueError:
         return False
-    return True
+    return _is_signed(raw + pae(value), public)
 
 
 @lru_cache(maxsize=100_000)

@@ -28,6 +28,7 @@ ZERO_HASH: Final = "0" * 64
 
 _NAMESPACE: Final = uuid.UUID("6ba8c1de-52cc-5f3e-9d55-0a3c4d1f7e21")
 """Of the UUIDv5 ids that are derived here."""
+_NAMESPACE_HASHED: Final = hashlib.sha1(_NAMESPACE.bytes, usedforsecurity=False)
 
 
 class BadRecord(ValueError):
@@ -65,7 +66,9 @@ def outcome_id(source: str, command_id: str) -> str:
 
 def _uuid5(name: str) -> str:
     # The standard library's takes 4 µs, and a command needs two.
-    digest = hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    hashing = _NAMESPACE_HASHED.copy()
+    hashing.update(name.encode())
+    digest = hashing.hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Engine,
     Integer,
     LargeBinary,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     make_url,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from adapters.sql.faults import as_sqlalchemys
@@ -50,7 +52,8 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _(connection: sqlite3.Connection, _record: Any) -> None:
+    def _(connection: sqlite3.Connection, record: Any) -> None:
+        record.info["turn"] = turn
         # SQLAlchemy's default leaves a SELECT before the first write outside the transaction; four threads that
         # incremented one row 800 times ended at 201. We begin ourselves.
         connection.isolation_level = None
@@ -69,8 +72,7 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
         if connection.get_execution_options().get("spaceos_reads", False):
             connection.exec_driver_sql("BEGIN")
             return
-        if not connection.info.get("has_turn"):
-            connection.info["has_turn"] = turn.acquire(timeout=BUSY_SECONDS)
+        take_turn(connection.info)
         # A deferred transaction that turns into a writing one fails at once when another has written meanwhile.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -82,6 +84,12 @@ def _sqlite(address: URL, pool_size: int) -> Engine:
             turn.release()
 
     return engine
+
+
+def take_turn(info: dict[Any, Any]) -> None:
+    """Before a transaction that writes to SQLite begins on the connection of this `info`."""
+    if not info.get("has_turn"):
+        info["has_turn"] = info["turn"].acquire(timeout=BUSY_SECONDS)
 
 
 def _log_ahead(connection: sqlite3.Connection) -> None:
@@ -100,13 +108,26 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 def _postgresql(address: URL, pool_size: int) -> Engine:
     # A writer that is suspended in mid-transaction holds its shard's row; its successor would wait for ever.
     options = f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
-    return create_engine(
+    engine = create_engine(
         address,
         pool_size=pool_size,
         max_overflow=5,
         connect_args={"options": options, "connect_timeout": 5},
         pool_pre_ping=False,
     )
+
+    # psycopg deallocates all that is prepared when it rolls back, whoever prepared it: sessions begin anew.
+    @event.listens_for(engine, "rollback")
+    def _(connection: Connection) -> None:
+        if not connection.invalidated:
+            connection.info.pop("prepared", None)
+
+    @event.listens_for(engine, "reset")
+    def _(connection: Any, record: Any, _state: Any) -> None:
+        if connection.info.transaction_status:
+            record.info.pop("prepared", None)
+
+    return engine
 
 
 @contextmanager
@@ -133,9 +154,20 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[An
     raw: Any = connection.connection
     copy = f"copy {table.name} ({names}) from stdin (format binary)"
     with as_sqlalchemys(connection, copy), raw.cursor() as cursor, cursor.copy(copy) as copying:
-        copying.set_types([_type_of(column) for column in table.columns])
+        copying.set_types([type_of(column) for column in table.columns])
         for row in rows:
             copying.write_row(row)
+
+
+@contextmanager
+def sqlalchemys_errors(dialect: Dialect, connection: Any) -> Iterator[None]:
+    """What the driver raises, as SQLAlchemy would: what waits for a database that restarts knows its errors only."""
+    driver: Any = dialect.dbapi
+    try:
+        yield
+    except driver.Error as error:
+        lost = dialect.is_disconnect(error, connection, None)
+        raise DBAPIError.instance(None, None, error, driver.Error, dialect=dialect, connection_invalidated=lost) from error
 
 
 def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:
@@ -151,7 +183,7 @@ def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: S
 _BINARY = ((BigInteger, "int8"), (Integer, "int4"), (String, "text"), (LargeBinary, "bytea"))
 
 
-def _type_of(column: Column[Any]) -> str:
+def type_of(column: Column[Any]) -> str:
     """PostgreSQL's name of it."""
     return next(name for kind, name in _BINARY if isinstance(column.type, kind))
 

@@ -132,6 +132,21 @@ class Known(NamedTuple):
     number: int
 
 
+LoadedStream = tuple[SnapshotRow | None, int, list[bytes]]
+"""Its newest snapshot, its shard's id, and the values of the events after that."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a batch is decided from. What does not exist is not there."""
+
+    now: datetime
+    """Drawn after the rest was read, by the one clock that all workers have on PostgreSQL; the machine's on SQLite."""
+    known: dict[str, Known] = field(default_factory=dict)
+    authority: dict[str, KeyAuthority] = field(default_factory=dict)
+    streams: dict[str, LoadedStream] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Sealed:
     """A batch as rows: numbered, chained and signed."""
@@ -156,12 +171,14 @@ class Decided:
     """A batch before it is sealed: what it believes, what it relied on, and how to seal it at a time."""
 
     shards: Sequence[Shard]
+    now: datetime
+    """When it was decided."""
     seal: Callable[[datetime], Sealed]
     relied: Mapping[str, KeyAuthority | None] = field(default_factory=dict)
     looked_at: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Streams that it does not append to: shard id and version as read."""
     changed_keys: Collection[str] = ()
-    """Keys whose authority it changes: its time is drawn, and it is signed, under their lock."""
+    """Keys whose authority it changes: its time is drawn again, and it is signed, under their lock."""
     repeats: Sequence[tuple[int, int]] = ()
     policies: Collection[str] = ()
     """Policies that it appends to: who decides by one of them meanwhile does so before or after it."""

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from eventsourcing.application import LRUCache
 
-from adapters.sql.store import Sealed, SnapshotRow, Store
+from adapters.sql.store import LoadedStream, Sealed, SnapshotRow, Store
 from contracts import Command, Event, parse_event, read_event
 from domain import Aggregate
 from ops.worker.forms import form_of
@@ -16,8 +16,6 @@ A = TypeVar("A", bound=Aggregate[Any])
 SNAPSHOT_EVERY = 500
 """Versions between two snapshots of a stream; most streams end long before the first."""
 
-_Loaded = tuple[SnapshotRow | None, int, list[bytes]]
-
 
 class Aggregates:
     """Loads many streams with one query, keeps what it loaded, and knows what the batch has recorded so far."""
@@ -26,20 +24,22 @@ class Aggregates:
         self._store = store
         self._cache: LRUCache[str, Aggregate[Any]] = LRUCache(size)
         self._size = size
-        self._fetched: dict[str, _Loaded | None] = {}
+        self._fetched: dict[str, LoadedStream | None] = {}
         self._shelves = Shelves(store)
         self.recorded: dict[str, list[Event]] = {}
         """What this batch has recorded in each stream."""
         self.touched: dict[str, int] = {}
         """Streams that this batch loaded, with the version before it."""
 
-    def begin(self, asked: Mapping[str, Sequence[Command]]) -> None:
-        """A batch of these commands to these streams: fetch those that are not at hand."""
+    def missing(self, streams: Iterable[str]) -> list[str]:
+        """Those that are not at hand."""
+        return [stream for stream in streams if stream not in self._cache.cache]
+
+    def begin(self, asked: Mapping[str, Sequence[Command]], found: Mapping[str, LoadedStream]) -> None:
+        """A batch of these commands to these streams; what there is in the store of those that are not at hand."""
         self.recorded, self.touched = {}, {}
         self._shelves.begin(asked)
-        missing = [stream for stream in asked if stream not in self._cache.cache]
-        found = self._store.streams(missing)
-        self._fetched = {stream: found.get(stream) for stream in missing}
+        self._fetched = {stream: found.get(stream) for stream in self.missing(asked)}
 
     def load(self, kind: type[A], stream: str) -> A:
         """The aggregate as of now, this batch included."""

@@ -2,9 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.exc import DataError, DBAPIError
@@ -20,6 +21,7 @@ from adapters.sql.store import (
     KeyAuthority,
     Known,
     Sealed,
+    Seen,
     Shard,
     Store,
     StreamMoved,
@@ -48,6 +50,9 @@ from ops.worker.authority import Permit, changed, permitted
 from ops.worker.checking import Checked
 
 log = logging.getLogger(__name__)
+
+MOST_KEYS = 100_000
+"""Of whose authority a worker remembers what it was."""
 
 
 class TooLarge(Exception):
@@ -137,11 +142,18 @@ class Decider:
         """From the cache, else from the store; what is cached is compared in the transaction."""
         wanted = set(sources)
         if missing := wanted - self._authority.keys():
-            if len(self._authority) > 100_000:
-                self._authority.clear()
-                missing = wanted
-            self._authority.update(self.store.authority(missing))
+            self._authority.update(self.store.look(keys=missing).authority)
         return {key: self._authority[key] for key in wanted if key in self._authority}
+
+    def look(self, identities: Collection[str], sources: set[str], streams: Iterable[str]) -> Seen:
+        """All that a batch is decided from and is not at hand, with one question; authority in any case."""
+        if len(self._authority) > MOST_KEYS:
+            self._authority.clear()
+        missing = sources - self._authority.keys()
+        seen = self.store.look(identities=identities, keys=missing, streams=self.aggregates.missing(streams))
+        self._authority.update(seen.authority)
+        seen.authority = {key: self._authority[key] for key in sources if key in self._authority}
+        return seen
 
     def service(self, context: str) -> Service:
         return self._services[context]
@@ -166,17 +178,20 @@ class _Batch:
         self._relied: dict[str, KeyAuthority | None] = {}
         self._changed: set[str] = set()
         self._repeats: list[tuple[int, int]] = []
-        genuine = [c for chunk in chunks for c in chunk.records if c.is_genuine and c.record is not None]
-        self._known: dict[str, Known] = decider.store.known({_identity(c) for c in genuine})
-        self._authority = decider.authority_of({c.record.source for c in genuine if c.record is not None})
+        identities, sources, asked = set[str](), set[str](), dict[str, list[Command]]()
+        for checked in chain.from_iterable(chunk.records for chunk in chunks):
+            record = checked.record
+            if record is not None and checked.is_genuine:
+                identities.add(_identity(record))
+                sources.add(record.source)
+                if checked.command is not None:
+                    asked.setdefault(record.subject, []).append(checked.command)
+        seen = decider.look(identities, sources, asked)
+        self._known, self._authority = seen.known, seen.authority
         # Drawn after authority was read: a decision is never dated before the grant that it relies on. And never before
         # what the shards have recorded: a clock that was set back must not make an ended role live again.
-        self._now = max([decider.store.clock(), *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])
-        asked: dict[str, list[Command]] = {}
-        for c in genuine:
-            if c.command is not None and c.record is not None:
-                asked.setdefault(c.record.subject, []).append(c.command)
-        decider.aggregates.begin(asked)
+        self._now = max([seen.now, *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])
+        decider.aggregates.begin(asked, seen.streams)
 
     def decide(self) -> Decided:
         crashpoint("command.loaded")
@@ -186,7 +201,8 @@ class _Batch:
         crashpoint("command.decided")
         return Decided(
             shards=[chunk.shard for chunk in self._chunks],
-            seal=(lambda now: self._seal(max(now, self._now))) if self._changed else lambda _: self._seal(self._now),
+            now=self._now,
+            seal=self._seal,
             relied=self._relied,
             looked_at=self._looked_at(),
             changed_keys=self._changed,
@@ -203,7 +219,7 @@ class _Batch:
         if not checked.is_genuine or checked.record is None:
             self._refuse_in_place(chunk, checked, checked.problem)
             return
-        identity = _identity(checked)
+        identity = _identity(checked.record)
         if known := self._known.get(identity):
             if known.hash == checked.record.hash:
                 self._repeats.append((known.shard, known.number))
@@ -378,9 +394,8 @@ def _is_the_databases(error: Exception) -> bool:
     return is_transient(error) or (isinstance(error, DBAPIError) and not isinstance(error, DataError))
 
 
-def _identity(checked: Checked) -> str:
-    assert checked.record is not None
-    return f"{checked.record.id} {checked.record.source}"
+def _identity(record: CommandRecord) -> str:
+    return f"{record.id} {record.source}"
 
 
 def _place(shard: Shard, offset: int) -> str:

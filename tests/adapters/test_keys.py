@@ -2,13 +2,17 @@
 
 import json
 import stat
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from adapters.keys import KeyFileUnsafe, did_of, ed25519_signer, read_key, verify, wallet_signer, write_key
+from contracts import pae
 
 signers = st.one_of(
     st.binary(min_size=32, max_size=32).map(ed25519_signer),
@@ -69,8 +73,6 @@ def test_no_65_bytes_are_a_reason_to_fail(body: bytes) -> None:
 def test_a_weak_public_key_signs_nothing(public: bytes) -> None:
     """Points of small order verify anything in careless libraries."""
     for body in (bytes(64), b"\1" + bytes(63), public + bytes(32)):
-        from base64 import urlsafe_b64encode
-
         assert not verify(did_of(public), b"value", "ed25519:" + urlsafe_b64encode(body).rstrip(b"=").decode())
 
 
@@ -127,3 +129,20 @@ def test_the_did_of_a_published_key_is_the_published_one() -> None:
 
     assert ed25519_signer(secret).did == did_of(public)
     assert json.dumps(did_of(public)).startswith('"did:key:z6Mk')
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 63), st.integers(0, 255))
+def test_libsodium_is_asked_as_pynacl_asks_it(seed: bytes, value: bytes, at: int, other: int) -> None:
+    """We pass over its wrappers, which copy the message twice: they sign the same and take the same."""
+    public, secret = crypto_sign_seed_keypair(seed)
+    body = crypto_sign(pae(value), secret)[:64]
+    assert ed25519_signer(seed).sign(value) == "ed25519:" + urlsafe_b64encode(body).rstrip(b"=").decode()
+
+    changed = body[:at] + bytes([other]) + body[at + 1 :]
+    try:
+        crypto_sign_open(changed + pae(value), public)
+        expected = True
+    except BadSignatureError:
+        expected = False
+
+    assert verify(did_of(public), value, "ed25519:" + urlsafe_b64encode(changed).rstrip(b"=").decode()) is expected

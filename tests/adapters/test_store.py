@@ -73,14 +73,14 @@ def test_planting_again_changes_nothing_and_revives_nobody(engine: Engine) -> No
     store = Store(engine)
     grants = [Grant("a", "x.y", "x/", NOW), Grant("a", "x.z", "x/", NOW), Grant("b", "x.y", "", NOW)]
     store.plant(grants)
-    before = store.authority(["a", "b"])
+    before = store.look(keys=["a", "b"]).authority
     with engine.begin() as connection:
         connection.execute(tables.authority_grants.delete().where(tables.authority_grants.c.role == "x.z"))
         connection.execute(update(tables.authority_keys).where(tables.authority_keys.c.key == "b").values(revoked=True))
 
     store.plant(grants)
 
-    after = store.authority(["a", "b"])
+    after = store.look(keys=["a", "b"]).authority
     assert len(before["a"].grants) == 2
     assert [grant.role for grant in after["a"].grants] == ["x.y"]
     assert after["b"].revoked
@@ -340,12 +340,12 @@ def test_many_names_are_asked_with_one_statement(engine: Engine) -> None:
     names = [f"k{n}" for n in range(3_000)] + ["'; drop table events; --", '"]', "\\", "é"]
     store.plant(Grant(name, "x.y", "x/", NOW + timedelta(days=1)) for name in names)
 
-    found = store.authority([*names, "nobody"])
+    found = store.look(keys=[*names, "nobody"]).authority
 
     assert found.keys() == set(names)
     assert all(len(known.grants) == 1 for known in found.values())
-    assert store.known([]) == {}
-    assert store.known(["x y"]) == {}
+    assert store.look().known == {}
+    assert store.look(identities=["x y"]).known == {}
     assert store.streams(["identity/key/x"]) == {}
 
 

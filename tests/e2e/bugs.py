@@ -19,8 +19,9 @@ import ops.worker.deciding as deciding
 import projections.identity
 from adapters.kafka.relay import Relay
 from adapters.keys import ed25519_signer
+from adapters.sql.driver import session
 from adapters.sql.outbox import Outbox
-from adapters.sql.store import Sealed, Store
+from adapters.sql.store import Store
 from adapters.views.projector import Projector
 
 BUGS: dict[str, tuple[str, Callable[[], None]]] = {}
@@ -76,10 +77,10 @@ def position_before_the_decision() -> None:
     def commit(self: Store, batch: Any) -> Any:
         if not due():
             return original(self, batch)
-        sealed = batch.seal(self.clock())
-        after = [(b, replace(b, position=a.position, position_hash=a.position_hash)) for b, a in sealed.shards]
-        with self.engine.begin() as connection:
-            self._advance(connection, Sealed(after))
+        sealed = batch.seal(batch.now)
+        after = [replace(b, position=a.position, position_hash=a.position_hash) for b, a in sealed.shards]
+        with session(self.engine) as asking, asking.transaction():
+            asking.ask([self._sql.advanced(after)])
         raise busy()
 
     Store.commit = commit  # type: ignore[method-assign]
@@ -93,8 +94,8 @@ def no_fence() -> None:
     def commit(self: Store, batch: Any) -> Any:
         sealed = original(self, batch)
         if due():
-            with self.engine.begin() as connection:
-                self._advance(connection, Sealed([(before, before) for before, _ in sealed.shards]))
+            with session(self.engine) as asking, asking.transaction():
+                asking.ask([self._sql.advanced([before for before, _ in sealed.shards])])
         return sealed
 
     Store.commit = commit  # type: ignore[method-assign]
