@@ -26,6 +26,7 @@ from adapters.views.collecting import Arrived, CollectorReader
 from adapters.views.processes import ProcessReader
 from adapters.views.projector import Redriven
 from adapters.views.sets import ReaderSet
+from adapters.views.states import States
 from adapters.views.todo import Lists
 from adapters.views.wishes import Send, Wish
 from contracts import Command
@@ -127,11 +128,13 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
             reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout, rest=rest
         )
 
-    works = [group(CollectorReader(engine, x, send, _raw)).run(stop) for x in wanted if isinstance(x, Collector)]
+    states = States(engine, name)
+    works = [group(CollectorReader(engine, x, send, _raw, states)).run(stop) for x in wanted if isinstance(x, Collector)]
     works += [lists.run(stop, heartbeat.beat), _tell_outcomes(deployment, lists, stop)] if listings else []
-    if members := [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]:
-        readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved)
-        works += [group(readers, Rest(*REST)).run(stop), _until(stop, work_beside(readers, client, heartbeat.beat))]
+    members = [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]
+    readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved, states=states)
+    works += [_until(stop, work_beside(readers, client, heartbeat.beat))]
+    works += [group(readers, Rest(*REST)).run(stop)] if members else []
     collect_rarely()
     tasks = [asyncio.create_task(work) for work in works]
     try:

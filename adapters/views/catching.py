@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -41,6 +42,9 @@ async def work_beside(readers: ReaderSet, client: Mapping[str, Any], on_life: Ca
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(Exception):
+            # Whoever does not hear of it finds out in half a minute.
+            await readers.end()
 
 
 async def _forever(readers: ReaderSet, doing: str, work: Callable[[], Awaitable[None]], on_life: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """Readers of topics that are open to strangers: a chunk of raw records becomes few commands. First sent, then remembered."""
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from adapters.views.positions import Otherwise, Position
 from adapters.views.processes import note_in, release_in, waiting_in
 from adapters.views.projector import Redriven
 from adapters.views.readers import InTurn, sought
+from adapters.views.states import States
 from adapters.views.wishes import Intended, Send, Wish, collected_wish
 from contracts import rfc3339, shard_name
 
@@ -74,15 +76,25 @@ class CollectorReader:
     A record at which the collector fails is parked by itself, because its topic is open to strangers.
     """
 
-    def __init__(self, engine: Engine, collector: Collecting, send: Send, raw: Callable[[int, Arrived], Any]) -> None:
-        """`raw` makes what the collector is given of a partition and a record."""
+    def __init__(
+        self,
+        engine: Engine,
+        collector: Collecting,
+        send: Send,
+        raw: Callable[[int, Arrived], Any],
+        states: States | None = None,
+    ) -> None:
+        """`raw` makes what the collector is given of a partition and a record; `states` are those of its process."""
         self.name, self.topics = collector.name, [collector.topic]
         self._engine, self._collector, self._send, self._raw = engine, collector, send, raw
         self._places = places.Places(engine, collector.name)
         self._in_thread = InTurn()
+        self._states = states
 
     async def claim(self, shards: Iterable[str]) -> None:
-        await self._in_thread(self._places.claim, list(shards))
+        found = await self._in_thread(self._places.claim, list(shards))
+        if self._states is not None:
+            self._states.claimed([self.name], {self.name: found})
 
     async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
         del thorough
@@ -135,6 +147,12 @@ class CollectorReader:
         return {shard: self._collect_from(shard, chunks[shard]) for shard in mine}
 
     def _collect_from(self, shard: str, records: Sequence[Arrived]) -> _Collected:
+        began, collected = time.perf_counter(), self._collected(shard, records)
+        if self._states is not None:
+            self._states.folded(self.name, shard, collected.records, time.perf_counter() - began)
+        return collected
+
+    def _collected(self, shard: str, records: Sequence[Arrived]) -> _Collected:
         position = self._places[shard].position
         fresh = [record for record in records if record.offset >= position.next]
         if not fresh:

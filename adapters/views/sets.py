@@ -74,8 +74,12 @@ class ReaderSet:
         members: Sequence[Projector | ProcessReader],
         *,
         on_moved: Callable[[Collection[str]], None] = lambda _readers: None,
+        states: States | None = None,
     ) -> None:
-        """`on_moved` is told, in the event loop, the names of readers that have committed events."""
+        """`on_moved` is told, in the event loop, the names of readers that have committed events.
+
+        `states` may be shared by all that a process reads.
+        """
         self.name, self._engine, self._on_moved = name, engine, on_moved
         self._members: Mapping[str, Member] = {member.name: member for member in members}
         self._processes = [member for member in members if isinstance(member, ProcessReader)]
@@ -92,7 +96,7 @@ class ReaderSet:
         self._to_send = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self.states = States(engine, name)
+        self.states = states or States(engine, name)
 
     # As a reader of the group
 
@@ -177,7 +181,8 @@ class ReaderSet:
             if far:
                 behind[shard] = far
         self._readers, self.behind, self.assigned, self._left = readers, behind, shards, set()
-        self.states.claimed(found, behind={(m.name, shard) for shard, members in behind.items() for m in members})
+        far_behind = {(member.name, shard) for shard, members in behind.items() for member in members}
+        self.states.claimed(self._members, found, far_behind)
 
     def _lowest(self, shard: str) -> Position | None:
         members = self._readers.get(shard) or self.behind.get(shard) or ()
@@ -210,8 +215,7 @@ class ReaderSet:
         return done
 
     def _look_after(self) -> None:
-        abandoned = self.states.tell(self._left) if self.assigned else set()
-        for name, shard in abandoned:
+        for name, shard in self.states.tell(self._left):
             member = self._members[name]
             with self._engine.begin() as connection:
                 found = positions.claim(connection, {shard: [name]})[name]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, select
@@ -36,62 +37,65 @@ class Folding:
 
 
 class States:
-    """What one process says of its set. One thread at a time."""
+    """What one process says of its readers, from whichever threads they are in."""
 
     def __init__(self, engine: Engine, name: str) -> None:
+        """`name` is that of the set."""
         self._engine, self._set = engine, name
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{name}"
+        self._lock = Lock()
         self._foldings: dict[Which, Folding] = {}
         self._to_tell: set[Which] = set()
         self._signs: dict[Which, tuple[Any, float]] = {}
 
-    def claimed(self, found: Mapping[str, Mapping[str, Position]], behind: Collection[Which]) -> None:
-        """Exactly these are ours now."""
-        self._foldings, self._signs = {}, {}
-        self._to_tell = set()
+    def claimed(
+        self, readers: Collection[str], found: Mapping[str, Mapping[str, Position]], behind: Collection[Which] = ()
+    ) -> None:
+        """Of these readers exactly these shards are ours now."""
+        with self._lock:
+            self._foldings = {which: folding for which, folding in self._foldings.items() if which[0] not in readers}
+            self._signs.clear()
         for reader, shards in found.items():
             for shard, position in shards.items():
                 self.began(reader, shard, position, is_behind=(reader, shard) in behind)
 
     def began(self, reader: str, shard: str, position: Position, *, is_behind: bool) -> None:
         """This one is ours from now on."""
-        self._foldings[reader, shard] = Folding(position.epoch, CATCHING_UP if is_behind else LIVE)
-        self._to_tell.add((reader, shard))
-        self._signs.pop((reader, shard), None)
+        with self._lock:
+            self._foldings[reader, shard] = Folding(position.epoch, CATCHING_UP if is_behind else LIVE)
+            self._to_tell.add((reader, shard))
+            self._signs.pop((reader, shard), None)
 
     def changed(self, reader: str, shard: str, state: str) -> None:
-        if state == LEFT:
-            # What its row says is its new holder's to say.
-            self._foldings.pop((reader, shard), None)
-            self._to_tell.discard((reader, shard))
-        else:
-            self._foldings[reader, shard].state = state
-            self._to_tell.add((reader, shard))
+        with self._lock:
+            if state == LEFT:
+                # What its row says is its new holder's to say.
+                self._foldings.pop((reader, shard), None)
+            elif (reader, shard) in self._foldings:
+                self._foldings[reader, shard].state = state
+                self._to_tell.add((reader, shard))
 
     def folded(self, reader: str, shard: str, events: int, seconds: float) -> None:
-        folding = self._foldings.get((reader, shard))
-        if folding is not None:
-            folding.events += events
-            folding.seconds += seconds
-            self._to_tell.add((reader, shard))
+        with self._lock:
+            folding = self._foldings.get((reader, shard))
+            if folding is not None:
+                folding.events += events
+                folding.seconds += seconds
+                self._to_tell.add((reader, shard))
 
     def seconds(self) -> dict[str, float]:
         """Of folding, by reader, since the shards were claimed."""
         found: dict[str, float] = {}
-        for (reader, _), folding in self._foldings.items():
-            found[reader] = found.get(reader, 0.0) + folding.seconds
+        with self._lock:
+            for (reader, _), folding in self._foldings.items():
+                found[reader] = found.get(reader, 0.0) + folding.seconds
         return found
 
     def tell(self, left: Collection[Which]) -> set[Which]:
         """Write what has changed, and a sign of life. Of what was left to somebody else: what nobody reads any more."""
-        rows = [
-            {
-                "shard": shard, "reader": reader, "set": self._set, "holder": self._holder, "epoch": folding.epoch,
-                "state": folding.state, "fold_microseconds": int(folding.seconds * 1e6), "events": folding.events,
-            }
-            for reader, shard in sorted(self._to_tell)
-            if (folding := self._foldings.get((reader, shard))) is not None
-        ]  # fmt: skip
+        with self._lock:
+            told, self._to_tell = self._to_tell, set()
+            rows = [self._row(which) for which in sorted(told) if which in self._foldings]
         now = datetime.now(UTC)
         with self._engine.begin() as connection:
             _upsert(connection, reader_sets, [{"holder": self._holder, "set": self._set, "seen": rfc3339(now)}])
@@ -99,8 +103,14 @@ class States:
                 _upsert(connection, reader_states, rows)
             # Of processes that are long gone, by any clock.
             connection.execute(delete(reader_sets).where(reader_sets.c.seen < rfc3339(now - timedelta(days=1))))
-        self._to_tell.clear()
         return self._abandoned(left) if left else set()
+
+    def _row(self, which: Which) -> dict[str, Any]:
+        folding = self._foldings[which]
+        return {
+            "shard": which[1], "reader": which[0], "set": self._set, "holder": self._holder, "epoch": folding.epoch,
+            "state": folding.state, "fold_microseconds": int(folding.seconds * 1e6), "events": folding.events,
+        }  # fmt: skip
 
     def end(self) -> None:
         """The process ends in order."""

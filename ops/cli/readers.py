@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 parked = typer.Typer(no_args_is_help=True, help="Streams whose events a reader could not apply.")
 
-COLUMNS = ("set", "reader", "shard", "state", "next", "behind", "seconds behind", "parked", "events", "seconds of fold")
+COLUMNS = ("reader", "shard", "state", "next", "behind", "s behind", "parked", "fold s")
 
 
 def readers(
@@ -30,8 +30,10 @@ def readers(
     if as_json:
         answer({"readers": [{**asdict(one.reader), "behind": one.behind, "seconds_behind": one.seconds} for one in found]})
     else:
-        rows = [_line(one) for one in found] if every_shard else list(_by_reader(found))
-        table("Readers", COLUMNS, rows)
+        for name, of_set in groupby(sorted(found, key=lambda one: one.reader.set), lambda one: one.reader.set):
+            those = list(of_set)
+            title = f"Readers of the set {name}" if name else "Readers of no set"
+            table(title, COLUMNS, [_line(one) for one in those] if every_shard else list(_by_reader(those)))
         if not every_shard:
             hint("[dim]Shards in which a reader is live and level share a line; --shards shows each.[/]")
     raise typer.Exit(Exit.FOUND_WRONG if any(one.reader.state == UNREAD for one in found) else Exit.OK)
@@ -39,18 +41,7 @@ def readers(
 
 def _line(one: "Lagging") -> tuple[object, ...]:
     at = one.reader
-    return (
-        at.set,
-        at.reader,
-        at.shard,
-        at.state,
-        at.next,
-        one.behind,
-        one.seconds,
-        at.parked,
-        at.events,
-        round(at.fold_seconds, 3),
-    )
+    return (at.reader, at.shard, at.state, at.next, one.behind, one.seconds, at.parked, round(at.fold_seconds, 2))
 
 
 def _by_reader(found: Iterable["Lagging"]) -> Iterable[tuple[object, ...]]:
@@ -61,9 +52,8 @@ def _by_reader(found: Iterable["Lagging"]) -> Iterable[tuple[object, ...]]:
         if level:
             first = level[0].reader
             places = first.shard if len(level) == 1 else f"{len(level)} shards"
-            events, seconds = sum(x.reader.events for x in level), sum(x.reader.fold_seconds for x in level)
-            applied = sum(one.reader.next for one in level)
-            yield (first.set, first.reader, places, first.state, applied, 0, 0.0, 0, events, round(seconds, 3))
+            applied, seconds = sum(x.reader.next for x in level), sum(x.reader.fold_seconds for x in level)
+            yield (first.reader, places, first.state, applied, level[0].behind, level[0].seconds, 0, round(seconds, 2))
         yield from (_line(one) for one in all_shards if one not in level)
 
 
