@@ -11,7 +11,8 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from adapters.clock import now
-from adapters.kafka.bare import bare_consumer
+from adapters.kafka.bare import bare_consumer, tell_topics
+from adapters.kafka.pace import Pace, Wait
 from adapters.keys import Signer
 from contracts import CONTENT_TYPE, Command, CommandRecord, partition_of, uuid7
 
@@ -115,10 +116,12 @@ class Outcomes:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+        self._pace = Pace(Wait(100), Wait(500))
 
     async def answers(self, timeout_ms: int = 500) -> list[Answer]:
         """Those that came meanwhile, maybe none; an outcome that is repeated comes twice."""
         polled = await self._consumer.getmany(timeout_ms=timeout_ms)
+        self._pace.keep(self._consumer, sum(map(len, polled.values())))
         return [_answer(record.value or b"") for records in polled.values() for record in records]
 
     async def wait_for(self, command_ids: Collection[str], seconds: float) -> dict[str, Answer]:
@@ -142,6 +145,7 @@ async def watching_outcomes(client: Mapping[str, Any], contexts: Collection[str]
     """Begin before sending, or an outcome may be missed."""
     async with bare_consumer(client, max_poll_records=5000) as consumer:
         places = [TopicPartition(f"{context}.outcomes", n) for context in contexts for n in range(partitions)]
+        await tell_topics(consumer, {place.topic for place in places})
         consumer.assign(places)
         for place, end in (await consumer.end_offsets(places)).items():
             consumer.seek(place, end)

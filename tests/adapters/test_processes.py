@@ -250,6 +250,36 @@ def test_a_collector_drops_what_it_has_collected_and_parks_what_it_cannot(views:
     assert (position.next, position.last_hash) == (4, sha256(b"c").hexdigest())
 
 
+def test_what_a_collector_parked_is_collected_with_all_that_came_with_it(views: Engine) -> None:
+    """A beat's signature is a header: without it nothing could be verified again."""
+    seen: list[RawRecord] = []
+
+    def picky(records: Sequence[RawRecord]) -> Iterable[Intent]:
+        seen.extend(records)
+        if broken:
+            raise ValueError("bad")
+        yield Intent(RevokeKey(reason="retired"), f"tally/key/{records[0].value.decode()}")
+
+    outbox, headers = Outbox(), (("signature", b"ed25519:\xff"), ("empty", b""))
+    reader = CollectorReader(views, Collector("beats", "beats", picky), outbox.send, raw)  # type: ignore[arg-type]
+    broken.add("collecting")
+    apply(reader, "beats/3", [Arrival(n, b"x%d" % n, headers=headers) for n in range(2)])
+    apply(reader, "beats/3", [Arrival(0, b"x0", headers=headers)])
+    failure = asyncio.run(CollectorReader(views, reader._collector, outbox.send, raw).redrive("device")).failure
+    broken.clear()
+    first = seen[0]
+
+    redriven = asyncio.run(CollectorReader(views, reader._collector, outbox.send, raw).redrive("device"))
+
+    assert failure == "ValueError: bad"
+    assert (redriven.applied, redriven.failure) == (2, None)
+    assert seen[-2] == first
+    assert first.headers == list(headers) or tuple(first.headers) == headers
+    assert [wish.subject for wish in outbox.wishes] == ["tally/key/x0", "tally/key/x1"]
+    with reading(views) as connection:
+        assert parked_streams(connection) == []
+
+
 def test_a_collector_begins_anew_in_a_topic_that_was_made_anew(kafka: str, sqlite_url: str) -> None:
     views, outbox, topic = open_views(sqlite_url), Outbox(), f"raw{uuid4().hex}"
     client = {"bootstrap_servers": kafka}

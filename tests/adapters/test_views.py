@@ -1,6 +1,8 @@
 """Chunks become rows exactly once, on both databases."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -10,9 +12,10 @@ from sqlalchemy import Engine, Table, func, select
 
 from adapters.sql import engine_for, reading
 from adapters.sql.schema import upgrade
-from adapters.views import ChainBroken, Fenced, Projector, digest, parked_streams, positions_of
+from adapters.views import ChainBroken, Fenced, Projector, digest, parked_streams, positions, positions_of
 from contracts import parse_event, read_event
 from projections import Key, Row
+from tests.adapters.logs import open_views
 from tests.adapters.shards import VIEW, Delivery, Shard, broken, entries, project, tallies, tally_projection
 
 TALLY = tally_projection()
@@ -192,6 +195,55 @@ def test_redrive_applies_in_order_and_the_projector_notices(views: Engine) -> No
     feed(fresh, shard, 13)
     with reading(views) as connection:
         assert digest(connection, TALLY) == digest(connection, TALLY, {tallies: "t2", entries: "e2"})
+
+
+def test_two_redrives_of_one_stream_apply_it_once(store_url: str) -> None:
+    """What waits is read under the lock: an operator and a script that redrive at once each apply what is left."""
+    views = open_views(store_url)
+    shard = Shard()
+    for reason in ("bad", "retired", "retired"):
+        shard.append("s", reason)
+    broken.add("bad")
+    feed(reader(views, shard), shard, 3)
+    broken.clear()
+    go, applied = threading.Barrier(3), list[int]()
+
+    def redrive() -> None:
+        projector = Projector(engine_for(store_url), TALLY)
+        go.wait(20)
+        applied.append(projector.redrive("tally/key/s").applied)
+
+    threads = [threading.Thread(target=redrive) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    with views.begin() as connection:
+        # The reader holds the row for a moment, so that both come to wait for it.
+        positions.lock(connection, "tally", shard.name)
+        go.wait(20)
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join()
+
+    assert sorted(applied) == [0, 3]
+    with reading(views) as connection:
+        assert connection.scalar(select(tallies.c.events)) == 3
+    views.dispose()
+
+
+def test_a_record_that_is_parked_twice_waits_once(views: Engine) -> None:
+    shard = Shard()
+    shard.append("s", "bad")
+    broken.add("bad")
+    projector = reader(views, shard)
+    feed(projector, shard, 1)
+    with views.begin() as connection:
+        connection.exec_driver_sql('update positions set "next" = 0, last_hash = \'' + "0" * 64 + "'")
+
+    feed(reader(views, shard), shard, 1)
+
+    with reading(views) as connection:
+        (stream,) = parked_streams(connection)
+    assert (stream.waiting, stream.attempts) == (1, 1)
 
 
 def test_redrive_stops_at_the_next_poison_event(views: Engine) -> None:

@@ -28,6 +28,10 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SPACEOS_MIN_INSYNC_REPLICAS", "2", "at most SPACEOS_REPLICAS"),
         ("SPACEOS_KAFKA_SASL_USERNAME", "me", "SPACEOS_KAFKA_SECURITY_PROTOCOL"),
         ("SPACEOS_KAFKA_TLS_CA", "ca.pem", "SPACEOS_KAFKA_SECURITY_PROTOCOL"),
+        ("SPACEOS_SETS", "decision_log", "must be name=reader,reader"),
+        ("SPACEOS_SETS", "default=decision_log", "must be name=reader,reader"),
+        ("SPACEOS_SETS", "slow=", "must be name=reader,reader"),
+        ("SPACEOS_SETS", "slow=decision_log other=ledger,decision_log", "decision_log is named twice"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_rule(variable: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
