@@ -56,3 +56,33 @@ async def record_at(consumer: AIOKafkaConsumer, partition: TopicPartition, offse
         if records := found.get(partition):
             return records[0]
     raise KafkaError(f"{partition.topic}/{partition.partition} gives no record at {offset}")
+
+
+async def records_at(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+    """Of each partition the first record at the offset or after it, asked for together.
+
+    Raises KafkaError when the broker gives nothing new in ten seconds.
+    """
+    consumer.assign(list(offsets))
+    for partition, offset in offsets.items():
+        consumer.seek(partition, offset)
+    found: dict[TopicPartition, Any] = {}
+    silent = 0
+    while missing := offsets.keys() - found.keys():
+        # Those that were found are read to the end of what was fetched and no further: what waits in its buffer keeps
+        # aiokafka from asking for the others.
+        polled = await consumer.getmany(timeout_ms=200)
+        fresh = {partition: records[0] for partition, records in polled.items() if partition in missing}
+        consumer.pause(*fresh)
+        found.update(fresh)
+        silent = 0 if polled else silent + 1
+        if silent == 50:
+            some = min(missing)
+            raise KafkaError(f"{some.topic}/{some.partition} gives no record at {offsets[some]}")
+    return found
+
+
+async def learn_topics(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+    """Tell a consumer of all topics that it will be asked about: one by one it learns ten a second. Raises KafkaError."""
+    client: Any = consumer._client
+    await client.set_topics(topics)

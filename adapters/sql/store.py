@@ -133,6 +133,11 @@ class Store:
                 row = connection.execute(select(tables.shards).where(where)).one()
             return Shard(**row._mapping)
 
+    def shards_at(self, places: Sequence[tuple[str, int]]) -> list[Shard]:
+        """The counter rows of these contexts' partitions, in one look; those that are missing are made."""
+        known = {(shard.context, shard.partition): shard for shard in self.shards()}
+        return [known.get(place) or self.shard(*place) for place in places]
+
     def _make_shard(self, connection: Connection, context: str, partition: int) -> None:
         values = {"context": context, "partition": partition, "zero": ZERO_HASH}
         # Two workers may make it at once; the loser finds the winner's.
