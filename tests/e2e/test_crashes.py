@@ -19,6 +19,8 @@ PARTS = {
     ("auditor", "--slot", "1"): ("audit.",),
 }
 """Who passes the places whose names begin so."""
+ELSEWHERE = ("process.", "todo.")
+"""Places of test_money.py."""
 READERS = ["key_registry"]
 
 
@@ -29,7 +31,7 @@ def test_a_process_that_dies_at_any_place_takes_nothing_with_it(deployment: Depl
         part: [{"SPACEOS_CRASH": f"{place}:{chance.randint(1, 3)}"} for place in PLACES if place.startswith(places)]
         for part, places in PARTS.items()
     }
-    assert sum(map(len, lives.values())) == sum(not place.startswith("todo.") for place in PLACES)  # those: test_money.py
+    assert sum(map(len, lives.values())) == sum(not place.startswith(ELSEWHERE) for place in PLACES)
     kept = {part: Kept(deployment, part, iter(lives[part])) for part in PARTS}
     client = deployment.client(seed, "--count", "1000000", "--rate", "100", begin=True)
 

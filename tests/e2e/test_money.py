@@ -37,7 +37,7 @@ LIFE_SECONDS = (1.0, 3.0)
 FAULTY = 0.5
 """How likely bank or chain lose the next two questions or answers, whenever something was killed."""
 TWINS = {"SPACEOS_OUTSIDE": "paper"}
-PLACES = ("todo.asked", "todo.sent", "project.committed")
+PLACES = ("todo.asked", "todo.sent", "project.committed", "process.sent")
 """Where the readers die: after bank or chain were asked and before the command, after the command, after a commit."""
 DEATHS = 2
 
