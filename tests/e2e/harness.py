@@ -124,7 +124,7 @@ class Deployment:
 
         A reader that is named has a set to itself.
         """
-        if arguments[0] == "projector" and not "".join(arguments[1:2]).startswith("-"):
+        if arguments[0] == "projector" and len(arguments) > 1 and not arguments[1].startswith("-"):
             environment = {"SPACEOS_SETS": f"{arguments[1]}={arguments[1]}", **environment}
         self._started += 1
         log = self.logs / f"{self._started:03d}-{'-'.join(argument.strip('-') for argument in arguments[:3])}.log"
