@@ -42,6 +42,12 @@ CLAIM_AGAIN_SECONDS = 3.0
 that it has lost its partitions, and takes nothing back. Doubled each time, so that nobody takes a shard to and fro."""
 LONGEST_PAUSE_SECONDS = 300.0
 STOP_SECONDS = 5.0
+STALLED_SECONDS = 30.0
+"""With something to send for so long, and a broker that answers, the producer is at fault."""
+
+
+class Stalled(RuntimeError):
+    """The broker answers and takes nothing from us. Ending the process is the cure: a new producer begins anew."""
 
 
 class TopicMadeAnew(Exception):
@@ -92,6 +98,7 @@ class Publisher:
         self._outbox, self._client, self._on_publish = outbox, dict(client), on_publish
         self._owned: dict[int, _Owned] = {}
         self._held_bytes = 0
+        self._progressed_at = time.monotonic()
         self._has_repeats = False
         self._stirred, self._unclaimed, self._sent, self._ending = (asyncio.Event() for _ in range(4))
 
@@ -157,7 +164,7 @@ class Publisher:
     # Running
 
     async def run(self) -> None:
-        """Until stopped. Raises StoreBehind, Forked; a broker or a database that is away is waited for."""
+        """Until stopped. Raises StoreBehind, Forked, Stalled; a broker or a database that is away is waited for."""
         tasks = [
             asyncio.create_task(self._again(work)) for work in (self._publish, self._claim_and_watch, self._mark_now_and_then)
         ]
@@ -228,13 +235,17 @@ class Publisher:
         self._unclaimed.set()
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
-        """A topic that was wiped while nothing is written is noticed too. Raises KafkaError."""
+        """A topic that was wiped while nothing is written is noticed too. Raises Stalled, KafkaError."""
         # What is written while the broker answers is not held against its answer.
         written = {line: line.offset for owned in self._owned.values() for line in owned.lines}
         ends = await consumer.end_offsets([TopicPartition(line.lane.topic, line.lane.partition) for line in written])
         for line, offset in written.items():
             if (end := ends[TopicPartition(line.lane.topic, line.lane.partition)]) <= offset:
                 self._made_anew(line, f"ends at {end}, we wrote {offset}")
+        if not self._waiting():
+            self._progressed_at = time.monotonic()
+        elif time.monotonic() - self._progressed_at > STALLED_SECONDS:
+            raise Stalled(f"{self._waiting()} records wait to be published, and none was taken for {STALLED_SECONDS:g} s")
         # A command that came again elsewhere than the first time is another owner's to repeat.
         self._has_repeats = bool(written)
         self._stirred.set()
@@ -281,6 +292,7 @@ class Publisher:
             sent = await self._send(producer, due)
             crashpoint("publish.sent")
             self._sent.set()
+            self._progressed_at = time.monotonic()
             self._on_publish(sent, self._waiting())
         if self._has_repeats:
             await self._repeat(producer)

@@ -37,6 +37,8 @@ IDLE = Wait(200)
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
+OPENING_SECONDS = 60.0
+"""The same for a partition whose topics could not be compared with the store."""
 
 
 class CommandsLost(RuntimeError):
@@ -187,9 +189,12 @@ class Worker:
     async def _keep_to(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """What is assigned now, and nothing else, is decided and published here."""
         assigned = frozenset(consumer.assignment())
+        # Settled while a rebalance was under way, and gone with it.
+        for partition in self._places.keys() - assigned:
+            del self._places[partition]
         if missing := assigned - self._places.keys():
             await self._settle(consumer, missing)
-        if (missing or assigned != self._assigned) and assigned == self._places.keys():
+        if (missing or assigned != self._assigned) and assigned == self._places.keys() == consumer.assignment():
             self._assigned = assigned
             self._publisher.own(place.shard for place in self._places.values())
         opened = [p for p, place in self._places.items() if not place.is_open and self._publisher.is_level(place.shard.id)]
@@ -221,8 +226,7 @@ class Worker:
         count = len(consumer.partitions_for_topic(partition.topic) or ())
         door = Door(shard.context, partition.partition, count, self._decider.network)
         is_open = self._publisher.is_level(shard.id)
-        if not is_open:
-            consumer.pause(partition)
+        (consumer.resume if is_open else consumer.pause)(partition)
         self._places[partition] = _Place(door, shard, is_first, is_open, time.monotonic())
 
     async def _alive(self, work: Awaitable[T]) -> T:
@@ -266,9 +270,9 @@ class Worker:
             place = self._places.get(partition)
             if place is None:
                 continue
-            if end == place.shard.position or not place.is_open:
+            if end == place.shard.position:
                 place.progressed_at = now
-            elif now - place.progressed_at > STALLED_SECONDS:
+            elif now - place.progressed_at > (STALLED_SECONDS if place.is_open else OPENING_SECONDS):
                 raise Stalled(f"{partition.topic}/{partition.partition} ends at {end}, we stay at {place.shard.position}")
 
 

@@ -1,7 +1,7 @@
 """Let whoever owns a shard publish it, and find what it has to repeat.
 
-A relay of an earlier version does not know this revision: it ends when a worker claims its first shard, and does not start
-again.
+A relay of an earlier version does not know this revision. It ends when a worker has claimed its first shard, and cannot
+start again, so that it takes nothing back.
 """
 
 from alembic import op
@@ -9,23 +9,13 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-COMMENT, BEFORE = (
-    "What is published. Only the owner of a shard who holds the epoch moves it.",
-    "What is published. Only the relay that holds the epoch moves it.",
-)
-
 
 def upgrade() -> None:
     op.create_index("repeats_shard", "repeats", ["shard"])
-    _say(COMMENT, BEFORE)
-
-
-def downgrade() -> None:
-    _say(BEFORE, COMMENT)
-    op.drop_index("repeats_shard", table_name="repeats")
-
-
-def _say(comment: str, before: str) -> None:
-    # SQLite keeps none.
+    # SQLite keeps no comments.
     if op.get_context().dialect.name == "postgresql":
-        op.create_table_comment("relays", comment, existing_comment=before)
+        op.create_table_comment(
+            "relays",
+            "What is published. Only the owner of a shard who holds the epoch moves it.",
+            existing_comment="What is published. Only the relay that holds the epoch moves it.",
+        )
