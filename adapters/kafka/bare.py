@@ -29,6 +29,9 @@ async def tell_topics(consumer: AIOKafkaConsumer, topics: Collection[str]) -> No
     """Have it ask about all of them at once: of topics that are new to it it learns one by one, each in a tenth of a second."""
     client: Any = consumer._client
     await client.set_topics({*topics, *client._topics})
+    if any(client.cluster.partitions_for_topic(topic) is None for topic in topics):
+        # It was told of them before, when the broker had not made them.
+        await client.force_metadata_update()
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
@@ -80,9 +83,3 @@ async def records_at(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition
             some = min(missing)
             raise KafkaError(f"{some.topic}/{some.partition} gives no record at {offsets[some]}")
     return found
-
-
-async def learn_topics(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
-    """Tell a consumer of all topics that it will be asked about: one by one it learns ten a second. Raises KafkaError."""
-    client: Any = consumer._client
-    await client.set_topics(topics)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from adapters.kafka.bare import learn_topics, records_at
+from adapters.kafka.bare import records_at, tell_topics
 from adapters.sql.outbox import Lane, Outbox, Standing
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ async def compare(consumer: AIOKafkaConsumer, outbox: Outbox, shards: Collection
 
 
 async def _places(consumer: AIOKafkaConsumer, lanes: Collection[Lane]) -> dict[Lane, TopicPartition]:
-    await learn_topics(consumer, sorted({lane.topic for lane in lanes}))
+    await tell_topics(consumer, sorted({lane.topic for lane in lanes}))
     missing = {
         lane.shard for lane in lanes if lane.partition not in (consumer.partitions_for_topic(lane.topic) or ())
     }  # fmt: skip
