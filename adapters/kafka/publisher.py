@@ -97,6 +97,8 @@ class Publisher:
     ) -> None:
         self._outbox, self._client, self._on_publish = outbox, dict(client), on_publish
         self._owned: dict[int, _Owned] = {}
+        self._behind: dict[int, _Owned] = {}
+        """Those of which something may be stored and not sent."""
         self._held_bytes = 0
         self._progressed_at = time.monotonic()
         self._has_repeats = False
@@ -109,12 +111,14 @@ class Publisher:
         rows = {shard.id: shard for shard in shards}
         for gone in self._owned.keys() - rows.keys():
             self._forget(self._owned.pop(gone))
+            self._behind.pop(gone, None)
         for shard in rows.values():
             stored = {"events": shard.next_sequence, "outcomes": shard.next_outcome}
             if shard.id in self._owned:
                 self._owned[shard.id].stored = stored
             else:
                 self._owned[shard.id] = _Owned(stored)
+        self._behind |= self._owned
         self._unclaimed.set()
         self._stirred.set()
 
@@ -129,6 +133,7 @@ class Publisher:
         for _, after in sealed.shards:
             if owned := self._owned.get(after.id):
                 owned.stored = {"events": after.next_sequence, "outcomes": after.next_outcome}
+                self._behind[after.id] = owned
         self._has_repeats |= has_repeats
         self._stirred.set()
 
@@ -218,6 +223,7 @@ class Publisher:
             owned.claim_at = time.monotonic() + RETRY_SECONDS
             if shard in lines and self._owned.get(shard) is owned:
                 owned.lines = tuple(lines[shard])
+                self._behind[shard] = owned
                 self._learn(owned, found)
         self._has_repeats = True
         self._stirred.set()
@@ -281,7 +287,7 @@ class Publisher:
 
     def _waiting(self) -> int:
         """Records that are in the store and not published."""
-        return sum(owned.stored[line.lane.kind] - line.next for owned in self._owned.values() for line in owned.lines)
+        return sum(owned.stored[line.lane.kind] - line.next for owned in self._behind.values() for line in owned.lines)
 
     async def _turn(self, producer: AIOKafkaProducer) -> int:
         """Publish what is new, of every lane at once; how much that was."""
@@ -300,17 +306,15 @@ class Publisher:
 
     async def _due(self) -> list[tuple[_Line, list[Outgoing]]]:
         """Of each lane the records that come next: as they were handed over, or else from the store."""
-        found, gaps = [], []
-        for owned in self._owned.values():
+        found: list[tuple[_Line, list[Outgoing]]] = []
+        gaps = []
+        self._behind = {shard: o for shard, o in self._behind.items() if any(o.stored[x.lane.kind] > x.next for x in o.lines)}
+        for owned in self._behind.values():
             for line in owned.lines:
-                held = owned.held[line.lane.kind]
-                while held and held[0].number < line.next:
-                    self._held_bytes -= len(held.popleft().value)
-                if held and held[0].number == line.next:
-                    records = [held.popleft() for _ in range(min(len(held), SEND_LIMIT))]
-                    self._held_bytes -= sum(len(record.value) for record in records)
+                records, missing = self._held_for(owned, line)
+                if records:
                     found.append((line, records))
-                elif (missing := (held[0].number if held else owned.stored[line.lane.kind]) - line.next) > 0:
+                elif missing > 0:
                     gaps.append((line, line.next, missing))
         if gaps:
             most = min(SEND_LIMIT, max(READ_LEAST, READ_LIMIT // len(gaps)))
@@ -318,6 +322,17 @@ class Publisher:
                 lambda: [(line, self._outbox.read(line.lane, start, min(n, most))) for line, start, n in gaps]
             )
         return [(line, records) for line, records in found if records]
+
+    def _held_for(self, owned: _Owned, line: _Line) -> tuple[list[Outgoing], int]:
+        """The records that come next, if they were handed over; else how many are missing before those that were."""
+        held = owned.held[line.lane.kind]
+        while held and held[0].number < line.next:
+            self._held_bytes -= len(held.popleft().value)
+        if held and held[0].number > line.next:
+            return [], held[0].number - line.next
+        records = [held.popleft() for _ in range(min(len(held), SEND_LIMIT))]
+        self._held_bytes -= sum(len(record.value) for record in records)
+        return records, owned.stored[line.lane.kind] - line.next
 
     async def _send(self, producer: AIOKafkaProducer, due: Sequence[tuple[_Line, Sequence[Outgoing]]]) -> int:
         futures: list[tuple[_Line, Any]] = []
