@@ -8,10 +8,9 @@ he marks; what both send meanwhile are exact repeats, which readers drop by (sha
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,11 +18,12 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
+from adapters.kafka.backlog import Backlog
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.comparing import Continued, compare
+from adapters.kafka.producing import enqueue, producing
 from adapters.sql.outbox import Lane, Outbox, Outgoing
 from adapters.sql.store import Sealed, Shard
-from contracts import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,6 @@ CLAIM_AGAIN_SECONDS = 3.0
 """Whoever lost a shard that is still assigned to him waits so long: a process that slept hears from its group meanwhile
 that it has lost its partitions, and takes nothing back. Doubled each time, so that nobody takes a shard to and fro."""
 LONGEST_PAUSE_SECONDS = 300.0
-STOP_SECONDS = 5.0
 STALLED_SECONDS = 30.0
 """With something to send for so long, and a broker that answers, the producer is at fault."""
 
@@ -70,8 +69,6 @@ class _Owned:
 
     stored: dict[str, int]
     """Records in the store, by kind, as far as we know."""
-    held: dict[str, deque[Outgoing]] = field(default_factory=lambda: {"events": deque(), "outcomes": deque()})
-    """What was handed over and is not sent: without a gap, but not always from the line's next on."""
     epoch: int = -1
     """None that is in force while it is negative."""
     lines: tuple[_Line, ...] = ()
@@ -99,7 +96,7 @@ class Publisher:
         self._owned: dict[int, _Owned] = {}
         self._behind: dict[int, _Owned] = {}
         """Those of which something may be stored and not sent."""
-        self._held_bytes = 0
+        self._backlog = Backlog(HELD_BYTES)
         self._progressed_at = time.monotonic()
         self._has_repeats = False
         self._stirred, self._unclaimed, self._sent, self._ending = (asyncio.Event() for _ in range(4))
@@ -110,8 +107,9 @@ class Publisher:
         """These shards, as of their counter rows, and no others. Those that are new are claimed."""
         rows = {shard.id: shard for shard in shards}
         for gone in self._owned.keys() - rows.keys():
-            self._forget(self._owned.pop(gone))
+            self._owned.pop(gone).lines = ()
             self._behind.pop(gone, None)
+            self._drop(gone)
         for shard in rows.values():
             stored = {"events": shard.next_sequence, "outcomes": shard.next_outcome}
             if shard.id in self._owned:
@@ -147,24 +145,12 @@ class Publisher:
             event.set()
 
     def _hold(self, shard: int, kind: str, record: Outgoing) -> None:
-        owned = self._owned.get(shard)
-        if owned is None:
-            return
-        held = owned.held[kind]
-        if held and record.number != held[-1].number + 1:
-            self._drop(held)
-        if self._held_bytes < HELD_BYTES:
-            held.append(record)
-            self._held_bytes += len(record.value)
+        if shard in self._owned:
+            self._backlog.add((shard, kind), record)
 
-    def _drop(self, held: deque[Outgoing]) -> None:
-        self._held_bytes -= sum(len(record.value) for record in held)
-        held.clear()
-
-    def _forget(self, owned: _Owned) -> None:
-        owned.lines = ()
-        for held in owned.held.values():
-            self._drop(held)
+    def _drop(self, shard: int) -> None:
+        for kind in ("events", "outcomes"):
+            self._backlog.drop((shard, kind))
 
     # Running
 
@@ -265,25 +251,19 @@ class Publisher:
     # Publishing
 
     async def _publish(self) -> None:
-        producer = AIOKafkaProducer(
-            **self._client, enable_idempotence=True, acks="all", linger_ms=0, max_batch_size=1024 * 1024,
-            max_request_size=4 * 1024 * 1024, request_timeout_ms=20_000,
-        )  # fmt: skip
-        await producer.start()
-        try:
-            while (sent := await self._turn(producer)) or not self._ending.is_set():
-                if not self._waiting():
-                    await self._stirred.wait()
-                elif not sent:
-                    await asyncio.sleep(RETRY_SECONDS)
-                self._stirred.clear()
-        except KafkaError:
-            # Nobody knows what arrived.
-            for owned in self._owned.values():
-                self._claim_later(owned)
-            raise
-        finally:
-            await _close(producer)
+        async with producing(self._client) as producer:
+            try:
+                while (sent := await self._turn(producer)) or not self._ending.is_set():
+                    if not self._waiting():
+                        await self._stirred.wait()
+                    elif not sent:
+                        await asyncio.sleep(RETRY_SECONDS)
+                    self._stirred.clear()
+            except KafkaError:
+                # Nobody knows what arrived.
+                for owned in self._owned.values():
+                    self._claim_later(owned)
+                raise
 
     def _waiting(self) -> int:
         """Records that are in the store and not published."""
@@ -306,15 +286,18 @@ class Publisher:
 
     async def _due(self) -> list[tuple[_Line, list[Outgoing]]]:
         """Of each lane the records that come next: as they were handed over, or else from the store."""
+        self._behind = {shard: o for shard, o in self._behind.items() if any(o.stored[x.lane.kind] > x.next for x in o.lines)}
         found: list[tuple[_Line, list[Outgoing]]] = []
         gaps = []
-        self._behind = {shard: o for shard, o in self._behind.items() if any(o.stored[x.lane.kind] > x.next for x in o.lines)}
-        for owned in self._behind.values():
+        for shard, owned in self._behind.items():
             for line in owned.lines:
-                records, missing = self._held_for(owned, line)
-                if records:
+                where = shard, line.lane.kind
+                if records := self._backlog.take(where, line.next, SEND_LIMIT):
                     found.append((line, records))
-                elif missing > 0:
+                    continue
+                begins = self._backlog.begins(where)
+                missing = (owned.stored[line.lane.kind] if begins is None else begins) - line.next
+                if missing > 0:
                     gaps.append((line, line.next, missing))
         if gaps:
             most = min(SEND_LIMIT, max(READ_LEAST, READ_LIMIT // len(gaps)))
@@ -323,23 +306,12 @@ class Publisher:
             )
         return [(line, records) for line, records in found if records]
 
-    def _held_for(self, owned: _Owned, line: _Line) -> tuple[list[Outgoing], int]:
-        """The records that come next, if they were handed over; else how many are missing before those that were."""
-        held = owned.held[line.lane.kind]
-        while held and held[0].number < line.next:
-            self._held_bytes -= len(held.popleft().value)
-        if held and held[0].number > line.next:
-            return [], held[0].number - line.next
-        records = [held.popleft() for _ in range(min(len(held), SEND_LIMIT))]
-        self._held_bytes -= sum(len(record.value) for record in records)
-        return records, owned.stored[line.lane.kind] - line.next
-
     async def _send(self, producer: AIOKafkaProducer, due: Sequence[tuple[_Line, Sequence[Outgoing]]]) -> int:
         futures: list[tuple[_Line, Any]] = []
         try:
             for line, records in due:
                 crashpoint("publish.half_sent")
-                futures.extend((line, future) for future in await _enqueue(producer, line.lane, records))
+                futures.extend((line, future) for future in await enqueue(producer, line.lane, records))
         finally:
             # Also when enqueuing raised: what is on its way must arrive or fail before anything is sent again.
             answers = await asyncio.gather(*(future for _, future in futures), return_exceptions=True)
@@ -372,7 +344,7 @@ class Publisher:
 
     async def _send_again(self, producer: AIOKafkaProducer, records: Sequence[tuple[_Line, Sequence[Outgoing]]]) -> None:
         for line, again in records:
-            for future in await _enqueue(producer, line.lane, again):
+            for future in await enqueue(producer, line.lane, again):
                 self._arrived(line, (await future).offset)
 
     def _arrived(self, line: _Line, offset: int) -> None:
@@ -405,9 +377,8 @@ class Publisher:
 
     def _superseded(self, owned: _Owned) -> None:
         lane = owned.lines[0].lane
+        self._drop(lane.shard)
         log.warning("another process publishes %s/%d now", lane.topic, lane.partition)
-        for held in owned.held.values():
-            self._drop(held)
         owned.epoch = -1
         self._claim_later(owned, owned.pause)
         owned.pause = min(owned.pause * 2, LONGEST_PAUSE_SECONDS)
@@ -418,31 +389,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-async def _close(producer: AIOKafkaProducer) -> None:
-    # It would wait for a broker that is away; what it holds is in the store.
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.stop()
-    except TimeoutError:
-        log.warning("the broker does not take what is left; it is published from the store later")
-
-
-async def _enqueue(producer: AIOKafkaProducer, lane: Lane, records: Sequence[Outgoing]) -> list[Any]:
-    """One lane's records in as few produce batches as hold them; a future for each batch."""
-    futures = []
-    batch = producer.create_batch()
-    for record in records:
-        headers = [("content-type", CONTENT_TYPE.encode())]
-        if record.signature:
-            headers.append(("signature", record.signature.encode()))
-        if record.traceparent:
-            headers.append(("traceparent", record.traceparent.encode()))
-        if batch.append(key=record.key, value=record.value, timestamp=None, headers=headers) is None:
-            futures.append(await producer.send_batch(batch, lane.topic, partition=lane.partition))
-            batch = producer.create_batch()
-            batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
-    if batch.record_count():
-        futures.append(await producer.send_batch(batch, lane.topic, partition=lane.partition))
-    return futures

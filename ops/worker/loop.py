@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from adapters.crash import crashpoint
 from adapters.kafka.assigning import assignor_of, partitions_now
 from adapters.kafka.pace import Pace, Wait
-from adapters.kafka.publisher import STOP_SECONDS, Publisher
+from adapters.kafka.producing import STOP_SECONDS
+from adapters.kafka.publisher import Publisher
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
