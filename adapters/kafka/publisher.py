@@ -49,10 +49,6 @@ class Stalled(RuntimeError):
     """The broker answers and takes nothing from us. Ending the process is the cure: a new producer begins anew."""
 
 
-class TopicMadeAnew(Exception):
-    """Offsets went back: the topic was deleted and made again. It is compared and filled from the store."""
-
-
 @dataclass(slots=True, eq=False)
 class _Line:
     """A lane that is ours, since it was claimed and compared."""
@@ -243,6 +239,7 @@ class Publisher:
         self._stirred.set()
 
     def _made_anew(self, line: _Line, why: str) -> None:
+        """Offsets went back: the topic was deleted and made again. It is compared, and filled from the store."""
         owned = self._owned.get(line.lane.shard)
         if owned is not None and line in owned.lines:
             log.warning("%s/%d was made anew: %s", line.lane.topic, line.lane.partition, why)
@@ -262,12 +259,13 @@ class Publisher:
             except KafkaError:
                 # Nobody knows what arrived.
                 for owned in self._owned.values():
-                    self._claim_later(owned)
+                    if owned.lines:
+                        self._claim_later(owned)
                 raise
 
     def _waiting(self) -> int:
         """Records that are in the store and not published."""
-        return sum(owned.stored[line.lane.kind] - line.next for owned in self._behind.values() for line in owned.lines)
+        return sum(max(0, owned.stored[x.lane.kind] - x.next) for owned in self._behind.values() for x in owned.lines)
 
     async def _turn(self, producer: AIOKafkaProducer) -> int:
         """Publish what is new, of every lane at once; how much that was."""
@@ -356,10 +354,10 @@ class Publisher:
 
     async def _mark_now_and_then(self) -> None:
         while not self._ending.is_set():
+            await self._mark()
             await self._sent.wait()
             self._sent.clear()
             await _wait(self._ending, MARK_SECONDS)
-            await self._mark()
 
     async def _mark(self) -> None:
         moved = {s: owned for s, owned in self._owned.items() if owned.lines and owned.standing != owned.marked}
