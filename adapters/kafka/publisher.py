@@ -15,13 +15,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.backlog import Backlog
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.comparing import Continued, compare
 from adapters.kafka.producing import enqueue, producing
+from adapters.sql import is_transient
 from adapters.sql.outbox import Lane, Outbox, Outgoing
 from adapters.sql.store import Sealed, Shard
 
@@ -167,7 +167,9 @@ class Publisher:
         while not self._ending.is_set():
             try:
                 await work()
-            except (KafkaError, DBAPIError, ConnectionError) as error:
+            except Exception as error:
+                if not (is_transient(error) or isinstance(error, KafkaError | ConnectionError)):
+                    raise
                 log.warning("waiting for broker or database: %s", str(error).partition("\n")[0])
                 await asyncio.sleep(RETRY_SECONDS)
 
