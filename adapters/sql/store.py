@@ -39,7 +39,7 @@ from contracts import ZERO_HASH, instant, is_policy_stream
 CHANNEL = "spaceos_committed"
 """PostgreSQL notifies it in the transaction of each batch."""
 
-# Worker, relay and readers may meet a new store at the same moment; each would insert what the others do.
+# Workers and readers may meet a new store at the same moment; each would insert what the others do.
 _ALONE = "lock table deployment in share row exclusive mode"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
