@@ -1,6 +1,6 @@
 """Places at which a process can be made to die or to freeze, for showing that neither matters.
 
-`SPACEOS_CRASH=relay.sent:3` kills the process with SIGKILL when it passes that place for the third time;
+`SPACEOS_CRASH=publish.sent:3` kills the process with SIGKILL when it passes that place for the third time;
 `SPACEOS_SUSPEND=…` stops it with SIGSTOP. Unset, a place costs a comparison with an empty dictionary.
 """
 
@@ -11,7 +11,7 @@ import threading
 PLACES = (
     "command.received", "command.verified", "command.loaded", "command.decided", "command.signed", "command.inserted",
     "command.before_commit", "command.committed",
-    "relay.read", "relay.half_sent", "relay.sent", "relay.marked",
+    "publish.read", "publish.half_sent", "publish.sent", "publish.marked",
     "project.begun", "project.half", "project.committed",
     "audit.begun", "audit.half", "audit.committed", "audit.noted", "audit.signed",
     "process.sent", "todo.asked", "todo.sent",

@@ -31,8 +31,8 @@ DECIDED = ("spaceos.worker.commands", "{command}", "Commands that were decided a
 REFUSED = ("spaceos.worker.refusals", "{command}", "Refused commands, by the refusal's name")
 BATCH = ("spaceos.worker.batch.size", "{command}", "Commands of one transaction")
 BATCH_SECONDS = ("spaceos.worker.batch.duration", "s", "From the poll's return to the commit")
-PUBLISHED = ("spaceos.relay.published", "{record}", "Events and outcomes that the broker acknowledged")
-UNPUBLISHED = ("spaceos.relay.lag", "{record}", "Records in the store that are not published yet")
+PUBLISHED = ("spaceos.publisher.published", "{record}", "Events and outcomes that the broker acknowledged")
+UNPUBLISHED = ("spaceos.publisher.lag", "{record}", "Records of this worker's shards that are stored and not published yet")
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -77,8 +77,8 @@ class WorkerTelemetry:
                 counter(REFUSED).add(refusals.count(name), {"refusal": name})
 
 
-class RelayTelemetry:
-    """What the relay tells."""
+class PublisherTelemetry:
+    """What the publisher of a worker's shards tells."""
 
     def published(self, records: int, waiting: int) -> None:
         """So many were acknowledged, so many wait."""

@@ -15,11 +15,11 @@ from sqlalchemy import Engine
 from adapters import keys
 from adapters.garbage import collect_rarely
 from adapters.kafka.commands import CommandSender, sign_command, watching_outcomes
-from adapters.kafka.relay import Relay
+from adapters.kafka.publisher import Publisher
 from adapters.locks import hold, lock_of
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
-from adapters.telemetry import RelayTelemetry, WorkerTelemetry
+from adapters.telemetry import PublisherTelemetry, WorkerTelemetry
 from adapters.views import Projector
 from adapters.views.catching import work_beside
 from adapters.views.collecting import Arrived, CollectorReader
@@ -48,7 +48,7 @@ def parts_of(deployment: Deployment, workers: int) -> list[Part]:
     """
     deployment.streams_of(DEFAULT_SET)
     found: list[tuple[str, tuple[str, ...]]] = [(f"worker-{n + 1}", ("worker", "--slot", str(n + 1))) for n in range(workers)]
-    found += [("relay", ("relay",)), ("projectors", ("projector", "--slot", "1"))]
+    found += [("projectors", ("projector", "--slot", "1"))]
     found += [(f"projector-{name}", ("projector", name, "--slot", "1")) for name in deployment.settings.sets]
     found += [("auditor", ("auditor", "--slot", "1"))]
     port = deployment.settings.metrics_port
@@ -66,14 +66,18 @@ def _tell_batch(sealed: Sealed, seconds: float) -> None:
 
 
 async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
-    """Decide commands of every context, in the partitions that the group gives to this process. Raises AlreadyRuns."""
+    """Decide commands of every context, in the partitions that the group gives to this process, and publish what follows.
+
+    Raises AlreadyRuns.
+    """
     heartbeat = Heartbeat()
     member = hold_slot(deployment.settings.home, "worker", slot)
     store = deployment.open_store()
     decider = Decider(store, deployment.writer, deployment.network, deployment.settings.partitions)
     client = deployment.settings.kafka_client_options()
+    publisher = Publisher(Outbox(store.engine), client, on_publish=PublisherTelemetry().published)
     worker = Worker(
-        store, decider, deployment.contexts(), client, on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member
+        store, decider, publisher, deployment.contexts(), client, on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member
     )
     stop_on_signals(worker.stop)
     collect_rarely()
@@ -82,20 +86,6 @@ async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
     finally:
         # SQLite moves its write-ahead log into the database file when the last connection is closed in order.
         store.engine.dispose()
-
-
-async def run_relay(deployment: Deployment) -> None:
-    """Publish what workers made durable."""
-    heartbeat = Heartbeat()
-    outbox = Outbox(deployment.open_store().engine)
-    client = deployment.settings.kafka_client_options()
-    relay = Relay(outbox, client, on_publish=RelayTelemetry().published, on_turn=heartbeat.beat)
-    stop_on_signals(relay.stop)
-    collect_rarely()
-    try:
-        await relay.run()
-    finally:
-        outbox.engine.dispose()
 
 
 REST = (0.010, 64 * 1024)

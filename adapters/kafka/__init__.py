@@ -1,1 +1,1 @@
-"""Kafka: topics, the relay that publishes, the readers that find their place again."""
+"""Kafka: topics, the publisher, the readers that find their place again."""

@@ -29,6 +29,9 @@ async def tell_topics(consumer: AIOKafkaConsumer, topics: Collection[str]) -> No
     """Have it ask about all of them at once: of topics that are new to it it learns one by one, each in a tenth of a second."""
     client: Any = consumer._client
     await client.set_topics({*topics, *client._topics})
+    if any(client.cluster.partitions_for_topic(topic) is None for topic in topics):
+        # It was told of them before, when the broker had not made them.
+        await client.force_metadata_update()
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
@@ -56,3 +59,27 @@ async def record_at(consumer: AIOKafkaConsumer, partition: TopicPartition, offse
         if records := found.get(partition):
             return records[0]
     raise KafkaError(f"{partition.topic}/{partition.partition} gives no record at {offset}")
+
+
+async def records_at(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+    """Of each partition the first record at the offset or after it, asked for together.
+
+    Raises KafkaError when the broker gives nothing new in ten seconds.
+    """
+    consumer.assign(list(offsets))
+    for partition, offset in offsets.items():
+        consumer.seek(partition, offset)
+    found: dict[TopicPartition, Any] = {}
+    silent = 0
+    while missing := offsets.keys() - found.keys():
+        # Those that were found are read to the end of what was fetched and no further: what waits in its buffer keeps
+        # aiokafka from asking for the others.
+        polled = await consumer.getmany(timeout_ms=200)
+        fresh = {partition: records[0] for partition, records in polled.items() if partition in missing}
+        consumer.pause(*fresh)
+        found.update(fresh)
+        silent = 0 if polled else silent + 1
+        if silent == 50:
+            some = min(missing)
+            raise KafkaError(f"{some.topic}/{some.partition} gives no record at {offsets[some]}")
+    return found

@@ -1,6 +1,6 @@
 """Where to go on reading: a position is a sequence, the offset beside it only a hint that is checked before it is believed.
 
-A topic may have been wiped, truncated, or filled anew by the relay. Then it can hold, out of order, one high sequence
+A topic may have been wiped, truncated, or filled anew by the shard's owner. Then it can hold, out of order, one high sequence
 followed by 0, 1, 2, …: a binary search is tried first and checked, and a scan from the first record decides.
 """
 
@@ -26,11 +26,11 @@ GLANCE_SECONDS = 2.0
 
 
 class Lost(Exception):
-    """The next record is not in the topic, though later ones are. The relay has to publish it again."""
+    """The next record is not in the topic, though later ones are. The shard's owner has to publish it again."""
 
 
 class Behind(Exception):
-    """The topic ends before our position: it was wiped, or restored from an older copy. The relay will fill it.
+    """The topic ends before our position: it was wiped, or restored from an older copy. The shard's owner will fill it.
 
     `offset` is the topic's end, where what comes next will be.
     """

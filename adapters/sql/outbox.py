@@ -1,17 +1,13 @@
-"""What the relay reads and marks: the store's records in their dense order, and how far they are published."""
+"""What is published and how far: the store's records in their dense order, and the claims of those who publish them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
+from sqlalchemy import Engine, bindparam, delete, func, select, text, update
 
 from adapters.sql import tables
 from adapters.sql.engine import reading
-
-
-class Superseded(Exception):
-    """Another relay has claimed the shard since. This one may change nothing any more."""
 
 
 class Outgoing(NamedTuple):
@@ -39,7 +35,17 @@ class Lane:
         return f"{self.context}.{self.kind}"
 
 
-# Built once, like adapters/sql/statements.py, for a relay asks them a hundred times a second.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a lane is."""
+
+    stored: int
+    """Records in the store."""
+    marked: int
+    """The first that is not marked as published."""
+
+
+# Built once, like adapters/sql/statements.py.
 _SHARD: Any = bindparam("shard")
 _START: Any = bindparam("start")
 _LIMIT: Any = bindparam("limit")
@@ -61,54 +67,52 @@ _OUTCOMES = (
     .order_by(tables.commands.c.number)
     .limit(_LIMIT)
 )  # fmt: skip
-_COUNTS = select(tables.shards.c.id, tables.shards.c.next_sequence, tables.shards.c.next_outcome)
-_EPOCHS = select(tables.relays.c.shard, tables.relays.c.epoch)
-_ANY_REPEAT = select(tables.repeats.c.id).limit(1)
+_MARK = (
+    update(tables.relays)
+    .where(tables.relays.c.shard == bindparam("of"))
+    .values(next_event=bindparam("event"), next_outcome=bindparam("outcome"))
+)
 
 
 class Outbox:
-    """The relay's side of the store. Reading takes no lock; marking is fenced by the epoch."""
+    """The publisher's side of the store. Reading takes no lock; marking is fenced by the epoch."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def claim(self, only: Collection[int] | None = None) -> dict[int, int]:
-        """Take every shard, or those named, from whichever relay had it: shard id to epoch."""
+    def claim(self, shards: Collection[int]) -> dict[int, int]:
+        """Take these shards from whoever published them: shard id to epoch."""
         table = tables.relays
         with self.engine.begin() as connection:
-            shards = set(connection.scalars(select(tables.shards.c.id)))
-            known = set(connection.scalars(select(table.c.shard).order_by(table.c.shard).with_for_update()))
-            if fresh := shards - known:
-                rows = [{"shard": shard, "epoch": 0, "next_event": 0, "next_outcome": 0} for shard in sorted(fresh)]
-                connection.execute(insert(table), rows)
-            wanted = shards if only is None else shards & set(only)
-            connection.execute(update(table).where(table.c.shard.in_(wanted)).values(epoch=table.c.epoch + 1))
-            taken = select(table.c.shard, table.c.epoch).where(table.c.shard.in_(wanted))
-            return dict(connection.execute(taken).all())
+            known = set(connection.scalars(self._held(shards)))
+            if fresh := sorted(set(shards) - known):
+                # Two workers may make it at once; the loser finds the winner's.
+                connection.execute(
+                    text(
+                        "insert into relays (shard, epoch, next_event, next_outcome) values (:shard, 0, 0, 0)"
+                        " on conflict (shard) do nothing"
+                    ),
+                    [{"shard": shard} for shard in fresh],
+                )
+            mine = table.c.shard.in_(shards)
+            connection.execute(update(table).where(mine).values(epoch=table.c.epoch + 1))
+            return dict(connection.execute(select(table.c.shard, table.c.epoch).where(mine)).all())
 
-    def lanes(self) -> dict[Lane, tuple[int, int]]:
-        """Every lane: how many records it has in the store, and the first that is not marked as published."""
+    def standing(self, among: Collection[int] | None = None) -> dict[Lane, Standing]:
+        """The lanes of these shards, or all: how far each is in the store, and how far it is marked as published."""
         shards, relays = tables.shards, tables.relays
         statement = select(
             shards.c.id, shards.c.context, shards.c.partition, shards.c.next_sequence, shards.c.next_outcome,
-            relays.c.next_event, relays.c.next_outcome,
-        ).join(relays, relays.c.shard == shards.c.id)  # fmt: skip
+            func.coalesce(relays.c.next_event, 0), func.coalesce(relays.c.next_outcome, 0),
+        ).outerjoin(relays, relays.c.shard == shards.c.id)  # fmt: skip
+        if among is not None:
+            statement = statement.where(shards.c.id.in_(among))
         found = {}
         with reading(self.engine) as connection:
             for shard, context, partition, events, outcomes, next_event, next_outcome in connection.execute(statement):
-                found[Lane(shard, context, partition, "events")] = (events, next_event)
-                found[Lane(shard, context, partition, "outcomes")] = (outcomes, next_outcome)
+                found[Lane(shard, context, partition, "events")] = Standing(events, next_event)
+                found[Lane(shard, context, partition, "outcomes")] = Standing(outcomes, next_outcome)
         return found
-
-    def counts(self) -> tuple[dict[tuple[int, str], int], dict[int, int], bool]:
-        """Records per (shard id, kind), the epochs in force, and whether something is to be repeated."""
-        with reading(self.engine) as connection:
-            rows = connection.execute(_COUNTS).all()
-            epochs = dict(connection.execute(_EPOCHS).all())
-            has_repeats = connection.execute(_ANY_REPEAT).first() is not None
-        counts = {(shard, "events"): events for shard, events, _ in rows}
-        counts.update({(shard, "outcomes"): outcomes for shard, _, outcomes in rows})
-        return counts, epochs, has_repeats
 
     def read(self, lane: Lane, start: int, limit: int) -> list[Outgoing]:
         """The records from `start` on, in order."""
@@ -117,31 +121,40 @@ class Outbox:
             rows = connection.execute(statement, {"shard": lane.shard, "start": start, "limit": limit}).all()
         return [Outgoing(n, key.encode(), bytes(value), signature, trace) for n, key, value, signature, trace in rows]
 
-    def repeats(self, limit: int = 500) -> list[tuple[int, int, int]]:
-        """Outcomes asked for again: row id, shard id, number."""
+    def repeats(self, shards: Collection[int], limit: int = 500) -> list[tuple[int, int, int]]:
+        """Outcomes of these shards that were asked for again: row id, shard id, number."""
         table = tables.repeats
+        statement = select(table.c.id, table.c.shard, table.c.number).where(table.c.shard.in_(shards))
         with reading(self.engine) as connection:
-            rows = connection.execute(select(table.c.id, table.c.shard, table.c.number).order_by(table.c.id).limit(limit))
-            return [(row[0], row[1], row[2]) for row in rows]
+            return [(row[0], row[1], row[2]) for row in connection.execute(statement.order_by(table.c.id).limit(limit))]
 
-    def mark(self, published: Mapping[Lane, int], epochs: Mapping[int, int], repeated: Iterable[int] = ()) -> None:
-        """What is published up to, exclusive. Raises Superseded; then nothing is marked."""
+    def repeated(self, rows: Collection[int]) -> None:
+        """These repeats are published."""
+        with self.engine.begin() as connection:
+            connection.execute(delete(tables.repeats).where(tables.repeats.c.id.in_(rows)))
+
+    def mark(self, published: Mapping[int, tuple[int, int]], epochs: Mapping[int, int]) -> set[int]:
+        """Note how far these shards' events and outcomes are published, exclusive.
+
+        Returns the shards that another publisher has claimed since: of those nothing is noted.
+        """
         table = tables.relays
         with self.engine.begin() as connection:
-            for lane in sorted(published, key=lambda lane: (lane.shard, lane.kind)):
-                column = "next_event" if lane.kind == "events" else "next_outcome"
-                mine = (table.c.shard == lane.shard) & (table.c.epoch == epochs[lane.shard])
-                if not connection.execute(update(table).where(mine).values({column: published[lane]})).rowcount:
-                    raise Superseded(f"another relay publishes {lane.topic}/{lane.partition}")
-            if done := list(repeated):
-                gone = tables.repeats.c.id == bindparam("repeat")
-                connection.execute(delete(tables.repeats).where(gone), [{"repeat": row} for row in done])
+            now = dict(connection.execute(self._held(published, table.c.epoch)).all())
+            lost = {shard for shard in published if now.get(shard) != epochs[shard]}
+            rows = [
+                {"of": shard, "event": events, "outcome": outcomes}
+                for shard, (events, outcomes) in published.items()
+                if shard not in lost
+            ]
+            if rows:
+                connection.execute(_MARK, rows)
+        return lost
 
-    def total(self) -> int:
-        """Records in the store, events and outcomes."""
-        with reading(self.engine) as connection:
-            statement = select(func.coalesce(func.sum(tables.shards.c.next_sequence + tables.shards.c.next_outcome), 0))
-            return int(connection.execute(statement).scalar_one())
+    def _held(self, shards: Collection[int], *columns: Any) -> Any:
+        # In one order for everybody, or two publishers that take shards from each other would wait for ever.
+        table = tables.relays
+        return select(table.c.shard, *columns).where(table.c.shard.in_(shards)).order_by(table.c.shard).with_for_update()
 
 
 def outcomes_of(engine: Engine, command_id: str) -> list[bytes]:

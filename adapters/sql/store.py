@@ -39,7 +39,7 @@ from contracts import ZERO_HASH, instant, is_policy_stream
 CHANNEL = "spaceos_committed"
 """PostgreSQL notifies it in the transaction of each batch."""
 
-# Worker, relay and readers may meet a new store at the same moment; each would insert what the others do.
+# Workers and readers may meet a new store at the same moment; each would insert what the others do.
 _ALONE = "lock table deployment in share row exclusive mode"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -132,6 +132,11 @@ class Store:
                 self._make_shard(connection, context, partition)
                 row = connection.execute(select(tables.shards).where(where)).one()
             return Shard(**row._mapping)
+
+    def shards_at(self, places: Sequence[tuple[str, int]]) -> list[Shard]:
+        """The counter rows of these contexts' partitions, in one look; those that are missing are made."""
+        known = {(shard.context, shard.partition): shard for shard in self.shards()}
+        return [known.get(place) or self.shard(*place) for place in places]
 
     def _make_shard(self, connection: Connection, context: str, partition: int) -> None:
         values = {"context": context, "partition": partition, "zero": ZERO_HASH}

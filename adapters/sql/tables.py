@@ -75,6 +75,7 @@ repeats = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("shard", Integer, ForeignKey("shards.id"), nullable=False),
     Column("number", BigInteger, nullable=False),
+    Index("repeats_shard", "shard"),
     comment="Outcomes to publish once more, because their command came again.",
 )
 
@@ -131,7 +132,7 @@ relays = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("next_event", BigInteger, nullable=False),
     Column("next_outcome", BigInteger, nullable=False),
-    comment="What is published. Only the relay that holds the epoch moves it.",
+    comment="What is published. Only the owner of a shard who holds the epoch moves it.",
 )
 
 deployment = Table(

@@ -14,7 +14,7 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Command workers; one a core is enough.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run worker, relay, projectors and auditor, and start again whatever crashes or stops answering. Ctrl-C stops them all."""
+    """Run workers, projectors and auditor, and start again whatever crashes or stops answering. Ctrl-C stops them all."""
     from ops.compose import deployment
     from ops.serve import parts_of
     from ops.supervisor import Happening, Supervisor
@@ -43,19 +43,11 @@ Slot = Annotated[str, typer.Option(help="A name that stays: restarted with it, a
 
 
 def worker(slot: Slot = "") -> None:
-    """Decide commands: one process; start as many as there are cores."""
+    """Decide commands and publish what follows: one process; start as many as there are cores."""
     from ops.compose import deployment
     from ops.serve import run_worker
 
     _run(f"worker{'-' + slot if slot else ''}", run_worker(deployment(), slot or None))
-
-
-def relay() -> None:
-    """Publish what workers made durable: one process a deployment."""
-    from ops.compose import deployment
-    from ops.serve import run_relay
-
-    _run("relay", run_relay(deployment()))
 
 
 def projector(
@@ -96,6 +88,5 @@ def _run(name: str, main: Coroutine[Any, Any, None]) -> None:
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=FIRST_STEPS)(up)
     app.command(rich_help_panel=NETWORK)(worker)
-    app.command(rich_help_panel=NETWORK)(relay)
     app.command(rich_help_panel=NETWORK)(projector)
     app.command(rich_help_panel=NETWORK)(auditor)

@@ -1,6 +1,6 @@
 """What happened, counted from what is there: store, topics and views, each read by itself, and compared.
 
-Nothing is taken from what the sender remembers. An exact repeat on a topic is what a relay may leave behind when it is
+Nothing is taken from what the sender remembers. An exact repeat on a topic is what a publisher may leave behind when it is
 killed; it is counted apart, because readers drop it. A duplicate is an event that exists twice under two numbers, or a row
 that was applied twice.
 """

@@ -1,13 +1,13 @@
-"""The worker's life: poll, decide, commit, poll; and for every failure one cure: forget, read the rows, seek to them."""
+"""The worker's life: poll, decide, commit, hand over, poll; for every failure one cure: forget, read the rows, seek to them."""
 
 import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiokafka
 from aiokafka.abc import ConsumerRebalanceListener
@@ -16,6 +16,8 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from adapters.crash import crashpoint
 from adapters.kafka.assigning import assignor_of, partitions_now
 from adapters.kafka.pace import Pace, Wait
+from adapters.kafka.producing import STOP_SECONDS
+from adapters.kafka.publisher import Publisher
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -23,16 +25,21 @@ from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_BATCH = 1000
 """Commands decided and committed together."""
 POLL_MS = 200
+OPENING_MS = 10
+"""A poll of those partitions that are open, while others are still compared with their topics."""
 BUSY = Wait(10, 65_536)
 """Where commands flow, batches are worth 10 ms. A worker to which nothing comes would ask a hundred times a second."""
 IDLE = Wait(200)
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
+OPENING_SECONDS = 60.0
+"""The same for a partition whose topics could not be compared with the store."""
 
 
 class CommandsLost(RuntimeError):
@@ -51,18 +58,21 @@ class _Place:
     shard: Shard
     is_confirmed: bool
     """The record before the position was seen and is the one that we consumed last."""
+    is_open: bool
+    """Its topics hold nothing that the store has not. On an older copy of the store nothing is decided."""
     progressed_at: float
     sought: int = -1
     """The last position that was sought because a poll began beyond it."""
 
 
 class Worker:
-    """Consumes every context's commands; positions are in SQL, Kafka's own are never read."""
+    """Consumes every context's commands and publishes what it decides; positions are in SQL, Kafka's own are never read."""
 
     def __init__(
         self,
         store: Store,
         decider: Decider,
+        publisher: Publisher,
         contexts: Sequence[str],
         client: Mapping[str, Any],
         *,
@@ -70,11 +80,12 @@ class Worker:
         on_poll: Callable[[], None] = lambda: None,
         instance: str | None = None,
     ) -> None:
-        self._store, self._decider = store, decider
+        self._store, self._decider, self._publisher = store, decider, publisher
         self._topics = [f"{context}.commands" for context in contexts]
         self._client, self._instance = dict(client), instance
         self._on_batch, self._on_poll = on_batch, on_poll
         self._places: dict[aiokafka.TopicPartition, _Place] = {}
+        self._assigned: frozenset[aiokafka.TopicPartition] = frozenset()
         self._stop = asyncio.Event()
         self._checked_ends_at = time.monotonic()
         self._pace = Pace(BUSY, IDLE)
@@ -84,7 +95,7 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until stopped. Raises CommandsLost, Stalled; whatever else fails is recovered from."""
+        """Until stopped. Raises CommandsLost, Stalled, StoreBehind, Forked; whatever else fails is recovered from."""
         partitions: dict[str, int] = {}
         consumer = aiokafka.AIOKafkaConsumer(
             **self._client,
@@ -103,20 +114,33 @@ class Worker:
             metadata_max_age_ms=5_000,
         )
         await consumer.start()
+        publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))
             consumer.subscribe(self._topics, listener=_Forgetful(self._places))
             while not self._stop.is_set():
                 self._on_poll()
                 await self._turn(consumer)
+                if publishing.done():
+                    publishing.result()
+            # Before the group hears of our leaving: the next owner finds nothing left to do.
+            await self._publish_the_rest(publishing)
         finally:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
             await consumer.stop()
+
+    async def _publish_the_rest(self, publishing: "asyncio.Task[None]") -> None:
+        self._publisher.stop()
+        with suppress(TimeoutError):
+            # A broker that is away is not waited for: the next owner publishes from the store.
+            await asyncio.wait_for(publishing, STOP_SECONDS)
 
     async def _turn(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         try:
-            for partition in consumer.assignment() - self._places.keys():
-                await self._settle(consumer, partition)
-            polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
+            await self._keep_to(consumer)
+            waiting = any(not place.is_open for place in self._places.values())
+            polled = await consumer.getmany(timeout_ms=OPENING_MS if waiting else POLL_MS, max_records=MAX_BATCH)
             self._pace.keep(consumer, sum(map(len, polled.values())))
             chunks = []
             for partition, records in polled.items():
@@ -127,8 +151,7 @@ class Worker:
                 await self._commit(chunks)
             await self._watch_ends(consumer)
         except OffsetOutOfRangeError as error:
-            for partition in error.args[0]:
-                await self._settle(consumer, partition)
+            await self._settle(consumer, error.args[0])
         except NoOffsetForPartitionError:
             # An assignment came between settling and polling; Kafka's own offset is none, and is never asked for.
             return
@@ -150,6 +173,9 @@ class Worker:
         after = {shard.id: shard for _, shard in sealed.shards}
         for place, _ in chunks:
             place.shard, place.progressed_at = after[place.shard.id], time.monotonic()
+        # A command that came again has no row of its own.
+        has_repeats = len(sealed.commands) < sum(len(records) for _, records in chunks)
+        self._publisher.hand_over(sealed, has_repeats=has_repeats)
         self._on_batch(sealed, time.perf_counter() - started)
 
     def _decide(self, chunks: Sequence[tuple["_Place", list[Any]]]) -> Sealed:
@@ -161,22 +187,55 @@ class Worker:
 
     # Finding the place
 
-    async def _settle(self, consumer: aiokafka.AIOKafkaConsumer, partition: aiokafka.TopicPartition) -> None:
-        """Read the counter row and seek to the record before its position, which must be the one consumed last."""
-        context = partition.topic.removesuffix(".commands")
-        shard = await asyncio.to_thread(self._store.shard, context, partition.partition)
-        begin = (await consumer.beginning_offsets([partition]))[partition]
-        end = (await consumer.end_offsets([partition]))[partition]
+    async def _keep_to(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """What is assigned now, and nothing else, is decided and published here."""
+        assigned = frozenset(consumer.assignment())
+        # Settled while a rebalance was under way, and gone with it.
+        for partition in self._places.keys() - assigned:
+            del self._places[partition]
+        if missing := assigned - self._places.keys():
+            await self._settle(consumer, missing)
+        if (missing or assigned != self._assigned) and assigned == self._places.keys() == consumer.assignment():
+            self._assigned = assigned
+            self._publisher.own(place.shard for place in self._places.values())
+        opened = [p for p, place in self._places.items() if not place.is_open and self._publisher.is_level(place.shard.id)]
+        for partition in opened:
+            self._places[partition].is_open, self._places[partition].progressed_at = True, time.monotonic()
+        consumer.resume(*opened)
+
+    async def _settle(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Collection[aiokafka.TopicPartition]) -> None:
+        """Read the counter rows and seek to the records before their positions, which must be those consumed last."""
+        where = [(partition.topic.removesuffix(".commands"), partition.partition) for partition in partitions]
+        shards = await self._alive(asyncio.to_thread(self._store.shards_at, where))
+        begins = await self._alive(consumer.beginning_offsets(list(partitions)))
+        ends = await self._alive(consumer.end_offsets(list(partitions)))
+        for partition, shard in zip(partitions, shards, strict=True):
+            await self._settle_at(consumer, partition, shard, begins[partition], ends[partition])
+
+    async def _settle_at(
+        self, consumer: aiokafka.AIOKafkaConsumer, partition: aiokafka.TopicPartition, shard: Shard, begin: int, end: int
+    ) -> None:
         if shard.position > end:
             log.warning("%s ends at %d, we were at %d: the topic was made anew", partition, end, shard.position)
             shard = await self._start_over(shard, begin)
         elif shard.position < begin:
             raise CommandsLost(f"{partition.topic}/{partition.partition} begins at {begin}, {shard.position} is next")
+        if partition not in consumer.assignment():
+            return
         is_first = shard.position <= begin or not shard.position_hash
         consumer.seek(partition, shard.position if is_first else shard.position - 1)
         count = len(consumer.partitions_for_topic(partition.topic) or ())
-        door = Door(context, partition.partition, count, self._decider.network)
-        self._places[partition] = _Place(door, shard, is_first, time.monotonic())
+        door = Door(shard.context, partition.partition, count, self._decider.network)
+        is_open = self._publisher.is_level(shard.id)
+        (consumer.resume if is_open else consumer.pause)(partition)
+        self._places[partition] = _Place(door, shard, is_first, is_open, time.monotonic())
+
+    async def _alive(self, work: Awaitable[T]) -> T:
+        """Its result; meanwhile there are signs of life."""
+        doing = asyncio.ensure_future(work)
+        while not (await asyncio.wait([doing], timeout=1.0))[0]:
+            self._on_poll()
+        return doing.result()
 
     async def _start_over(self, shard: Shard, begin: int) -> Shard:
         return await asyncio.to_thread(self._store.start_over, shard, begin)
@@ -214,7 +273,7 @@ class Worker:
                 continue
             if end == place.shard.position:
                 place.progressed_at = now
-            elif now - place.progressed_at > STALLED_SECONDS:
+            elif now - place.progressed_at > (STALLED_SECONDS if place.is_open else OPENING_SECONDS):
                 raise Stalled(f"{partition.topic}/{partition.partition} ends at {end}, we stay at {place.shard.position}")
 
 

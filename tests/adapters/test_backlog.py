@@ -1,102 +1,47 @@
-"""What waits for a turn: all of it at once, a little more under load, nothing held back after a silence."""
+"""What is kept in memory of each lane is what comes next, within the bound, or nothing."""
 
-import asyncio
-from types import SimpleNamespace
-from typing import Any
+from collections import defaultdict
 
-from adapters.faust.backlog import Backlog, Chunk, Rest
+from hypothesis import given
+from hypothesis import strategies as st
 
-LONG = 3_600.0
+from adapters.kafka.backlog import Backlog
+from adapters.sql.outbox import Outgoing
 
-
-def chunk(*values: bytes) -> Chunk:
-    return Chunk("tally.events/0", [SimpleNamespace(value=value) for value in values], None)
-
-
-def values(chunks: list[Chunk]) -> list[bytes]:
-    return [record.value for found in chunks for record in found.records]
+LANES = ("a", "b")
+STEPS = st.lists(st.tuples(st.sampled_from(["commit", "commit", "commit", "forget", "take", "drop"]), st.sampled_from(LANES)))
 
 
-async def taking(backlog: Backlog) -> "asyncio.Task[list[Chunk]]":
-    task = asyncio.create_task(backlog.take())
-    for _ in range(10):
-        await asyncio.sleep(0)
-    return task
+@given(steps=STEPS, most_bytes=st.integers(0, 60), most=st.integers(1, 5))
+def test_what_is_taken_follows_what_was_taken_and_what_is_missing_is_known(
+    steps: list[tuple[str, str]], most_bytes: int, most: int
+) -> None:
+    """A publisher that takes, and reads what is missing from the store, sends each record once in its order."""
+    backlog = Backlog(most_bytes)
+    committed: dict[str, int] = defaultdict(int)
+    sent: dict[str, list[int]] = defaultdict(list)
 
+    def publish(lane: str) -> None:
+        if taken := backlog.take(lane, len(sent[lane]), most):
+            sent[lane] += [record.number for record in taken]
+        else:
+            begins = backlog.begins(lane)
+            sent[lane] += range(len(sent[lane]), committed[lane] if begins is None else begins)
 
-def played(play: Any) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(60):
-            await play()
+    for step, lane in steps:
+        match step:
+            case "commit":
+                backlog.add(lane, Outgoing(committed[lane], b"", b"ten bytes!", None, None))
+                committed[lane] += 1
+            case "forget":
+                committed[lane] += 1
+            case "take":
+                publish(lane)
+            case _:
+                backlog.drop(lane)
+        assert backlog.bytes <= most_bytes
+    for lane in LANES:
+        while len(sent[lane]) < committed[lane]:
+            publish(lane)
 
-    asyncio.run(run())
-
-
-def test_what_comes_soon_after_a_turn_waits_for_more_until_it_is_much() -> None:
-    async def play() -> None:
-        backlog = Backlog(rest=Rest(LONG, 10))
-        taken = await taking(backlog)
-        await backlog.put(chunk(b"four"))
-        await asyncio.sleep(0.05)
-        before = taken.done()
-        await backlog.put(chunk(b"and", b"six more"))
-
-        assert not before
-        assert values(await taken) == [b"four", b"and", b"six more"]
-
-    played(play)
-
-
-def test_what_gathers_is_taken_when_its_time_is_over() -> None:
-    async def play() -> None:
-        backlog = Backlog(rest=Rest(0.05, 1_000_000))
-        taken = await taking(backlog)
-        await backlog.put(chunk(b"one"))
-
-        assert values(await taken) == [b"one"]
-
-    played(play)
-
-
-def test_what_comes_after_a_silence_is_taken_at_once() -> None:
-    """The time counts from the turn before, not from what comes."""
-
-    async def play() -> None:
-        backlog = Backlog(rest=Rest(0.01, 1_000_000))
-        taken = await taking(backlog)
-        await asyncio.sleep(0.05)
-        await backlog.put(chunk(b"one"))
-        await taking(Backlog())
-
-        assert taken.done()
-
-    played(play)
-
-
-def test_a_full_backlog_is_taken_however_few_its_bytes() -> None:
-    """Nobody could put more into it, and it would wait for its time to end."""
-
-    async def play() -> None:
-        backlog = Backlog(2, Rest(LONG, 1_000_000))
-        taken = await taking(backlog)
-        await backlog.put(chunk(b"", b""))
-
-        assert values(await taken) == [b"", b""]
-
-    played(play)
-
-
-def test_what_a_rebalance_took_away_is_not_taken() -> None:
-    async def play() -> None:
-        backlog = Backlog(rest=Rest(0.05, 10))
-        taken = await taking(backlog)
-        await backlog.put(chunk(b"old"))
-        await backlog.clear()
-        await asyncio.sleep(0.1)
-        empty = taken.done()
-        await backlog.put(chunk(b"new"))
-
-        assert not empty
-        assert values(await taken) == [b"new"]
-
-    played(play)
+    assert {lane: sent[lane] for lane in LANES} == {lane: list(range(committed[lane])) for lane in LANES}

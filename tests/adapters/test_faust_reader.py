@@ -103,7 +103,7 @@ def test_a_reader_that_was_suspended_in_mid_transaction_comes_back_and_changes_n
 
 
 def test_a_wiped_topic_that_is_published_again_out_of_order_is_read_on(log: Log, views: Engine, tmp_path: Path) -> None:
-    """The relay fills it again; what comes first may be a record that it was just about to publish."""
+    """The shard's owner fills it again; what comes first may be a record that it was just about to publish."""
     log.publish(log.fill(2000))
     with Process(log, url_of(views), tmp_path) as reader:
         eventually(lambda: log.is_applied(views))

@@ -57,7 +57,7 @@ def test_a_position_is_found_with_and_without_its_hint(kafka: str, topic: str) -
     assert answers == [50] * len(hints) + [0, 1, 199, 200]
 
 
-def test_repeats_by_the_relay_do_no_harm(kafka: str, topic: str) -> None:
+def test_repeats_by_a_publisher_do_no_harm(kafka: str, topic: str) -> None:
     shard = Shard(topic).fill(60)
     values = shard.values[:40] + shard.values[20:50] + shard.values[45:60]
 
@@ -73,7 +73,7 @@ def test_repeats_by_the_relay_do_no_harm(kafka: str, topic: str) -> None:
 
 
 def test_a_topic_out_of_order_does_not_fool_the_search(kafka: str, topic: str) -> None:
-    """What a relay leaves that published one record into a fresh topic and then began from the first."""
+    """What a publisher leaves that published one record into a fresh topic and then began from the first."""
     shard = Shard(topic).fill(300)
     values = [shard.values[257], *shard.values]
 

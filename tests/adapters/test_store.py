@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pkgutil
+import shutil
 import subprocess
 import sys
 import time
@@ -15,12 +16,13 @@ from threading import Event, Thread
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Engine, MetaData, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 import projections
 from adapters.audit.tables import METADATA as AUDIT
-from adapters.sql import engine_for, reading, tables
+from adapters.sql import engine_for, reading, schema, tables
 from adapters.sql.engine import BUSY_SECONDS, IDLE_IN_TRANSACTION_SECONDS
 from adapters.sql.schema import upgrade
 from adapters.sql.store import AnotherDeployment, Store
@@ -286,6 +288,23 @@ def test_a_writer_that_is_suspended_in_its_transaction_is_ended_and_changes_noth
     assert Store(successor).shard("identity", 0).next_sequence == 1
     for engine in (suspended, successor):
         engine.dispose()
+
+
+def test_a_process_of_an_earlier_version_does_not_start_on_a_newer_schema(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that is started again for ever would take all shards from those who own them, again and again."""
+    engine = engine_for(store_url)
+    upgrade(engine, "store")
+    earlier = tmp_path / "migrations"
+    shutil.copytree(schema._MIGRATIONS, earlier)
+    for script in (earlier / "store" / "versions").glob("0005*.py"):
+        script.unlink()
+    monkeypatch.setattr(schema, "_MIGRATIONS", earlier)
+
+    with pytest.raises(CommandError, match="Can't locate revision"):
+        upgrade(engine, "store")
+    engine.dispose()
 
 
 # Being woken

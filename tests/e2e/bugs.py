@@ -17,10 +17,9 @@ import adapters.faust.group  # noqa: F401  imported here once, for all forks
 import ops.worker.checking as checking
 import ops.worker.deciding as deciding
 import projections.identity
-from adapters.kafka.relay import Relay
+from adapters.kafka.publisher import Publisher
 from adapters.keys import ed25519_signer
 from adapters.sql.driver import session
-from adapters.sql.outbox import Outbox
 from adapters.sql.store import Store
 from adapters.views.projector import Projector
 
@@ -161,48 +160,51 @@ def another_key_signs() -> None:
     deciding.Decider.__init__ = init  # type: ignore[method-assign]
 
 
-# The relay
+# The publisher
 
 
 @plant("I1")
-def relay_skips_after_an_error() -> None:
+def publisher_skips_after_an_error() -> None:
     """What could not be sent is taken as sent."""
-    original, due = Outbox.read, every(12)
+    original, due = Publisher._due, every(12)
 
-    def read(self: Outbox, lane: Any, start: int, limit: int) -> Any:
-        found = original(self, lane, start, limit)
-        return found[-1:] if due() and limit > 1 else found
+    async def skipping(self: Publisher) -> Any:
+        found = await original(self)
+        return [(line, records[-1:]) for line, records in found] if due() else found
 
-    Outbox.read = read  # type: ignore[method-assign]
+    Publisher._due = skipping  # type: ignore[method-assign]
 
 
 @plant("I5")
-def relay_sorts() -> None:
+def publisher_sorts() -> None:
     """Not by sequence, but by what looks as good."""
-    original = Outbox.read
+    original = Publisher._due
 
-    def read(self: Outbox, lane: Any, start: int, limit: int) -> Any:
-        found = original(self, lane, start, limit)
-        return [*sorted(found[:-1], key=lambda record: record.key), *found[-1:]]
+    async def sorting(self: Publisher) -> Any:
+        found = await original(self)
+        return [(line, [*sorted(records[:-1], key=lambda record: record.key), records[-1]]) for line, records in found]
 
-    Outbox.read = read  # type: ignore[method-assign]
+    Publisher._due = sorting  # type: ignore[method-assign]
 
 
 @plant("I5")
 def repeats_come_first() -> None:
     """An outcome is repeated before it was published for the first time."""
-    original = Relay._turn
+    original = Publisher._turn
 
-    async def turn(self: Relay, producer: Any) -> bool:
-        real = dict(self._next)
-        self._next = dict.fromkeys(real, 10**9)
+    async def turn(self: Publisher, producer: Any) -> int:
+        lines = [line for owned in self._owned.values() for line in owned.lines]
+        real = [line.next for line in lines]
+        for line in lines:
+            line.next = 10**9
         try:
             await self._repeat(producer)
         finally:
-            self._next = real
+            for line, following in zip(lines, real, strict=True):
+                line.next = following
         return await original(self, producer)
 
-    Relay._turn = turn  # type: ignore[method-assign]
+    Publisher._turn = turn  # type: ignore[method-assign]
 
 
 # The projector

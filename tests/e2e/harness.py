@@ -120,7 +120,12 @@ class Deployment:
     # Processes
 
     def start(self, *arguments: str, first: str | None = None, **environment: str) -> Running:
-        """`spaceos <arguments>`, in the background; `first` is a function of a test that it calls before."""
+        """`spaceos <arguments>`, in the background; `first` is a function of a test that it calls before.
+
+        A reader that is named has a set to itself.
+        """
+        if arguments[0] == "projector" and len(arguments) > 1 and not arguments[1].startswith("-"):
+            environment = {"SPACEOS_SETS": f"{arguments[1]}={arguments[1]}", **environment}
         self._started += 1
         log = self.logs / f"{self._started:03d}-{'-'.join(argument.strip('-') for argument in arguments[:3])}.log"
         running = Running(SPACEOS, arguments, log, self.environment(**environment), first)

@@ -14,7 +14,7 @@ READERS = ["key_registry"]
 
 def observed(deployment: Deployment, bug: str, seed: int) -> dict[str, Any]:
     """What the checker says of a small load on a system with that bug."""
-    for arguments in (("worker",), ("relay",), ("projector", "key_registry")):
+    for arguments in (("worker",), ("projector", "key_registry")):
         deployment.start(*arguments, first=f"tests.e2e.bugs:{bug}" if bug else None)
     options = ("--count", "300", "--rate", "120", "--patience", "3", "--skew", "600")
     deployment.finish(deployment.client(seed, *options, begin=True))

@@ -14,10 +14,13 @@ from tests.e2e.harness import LONG, Deployment, Kept, Running, until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PARTS = {
-    "command": ("worker", "--slot", "1"), "relay": ("relay",), "project": ("projector", "key_registry", "--slot", "1"),
-    "audit": ("auditor", "--slot", "1"),
-}  # fmt: skip
-"""Who passes the places of that name."""
+    ("worker", "--slot", "1"): ("command.", "publish."),
+    ("projector", "key_registry", "--slot", "1"): ("project.",),
+    ("auditor", "--slot", "1"): ("audit.",),
+}
+"""Who passes the places whose names begin so."""
+ELSEWHERE = ("process.", "todo.")
+"""Places of test_money.py."""
 READERS = ["key_registry"]
 
 
@@ -25,11 +28,11 @@ def test_a_process_that_dies_at_any_place_takes_nothing_with_it(deployment: Depl
     """Each life is armed with the next place. A place that is never passed leaves its process alive: the test fails."""
     chance = random.Random(seed)
     lives = {
-        name: [{"SPACEOS_CRASH": f"{place}:{chance.randint(1, 3)}"} for place in PLACES if place.startswith(f"{name}.")]
-        for name in PARTS
+        part: [{"SPACEOS_CRASH": f"{place}:{chance.randint(1, 3)}"} for place in PLACES if place.startswith(places)]
+        for part, places in PARTS.items()
     }
-    assert sum(map(len, lives.values())) == sum(not place.startswith("todo.") for place in PLACES)  # those: test_money.py
-    kept = {name: Kept(deployment, PARTS[name], iter(lives[name])) for name in PARTS}
+    assert sum(map(len, lives.values())) == sum(not place.startswith(ELSEWHERE) for place in PLACES)
+    kept = {part: Kept(deployment, part, iter(lives[part])) for part in PARTS}
     client = deployment.client(seed, "--count", "1000000", "--rate", "100", begin=True)
 
     for name, process in kept.items():

@@ -32,18 +32,18 @@ T = TypeVar("T")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 READERS = ["treasury", "ledger"]
-PARTS = (("worker", "--slot", "1"), ("relay",), ("projector", "--slot", "1"))
+PARTS = (("worker", "--slot", "1"), ("projector", "--slot", "1"))
 LIFE_SECONDS = (1.0, 3.0)
 FAULTY = 0.5
 """How likely bank or chain lose the next two questions or answers, whenever something was killed."""
 TWINS = {"SPACEOS_OUTSIDE": "paper"}
-PLACES = ("todo.asked", "todo.sent", "project.committed")
+PLACES = ("todo.asked", "todo.sent", "project.committed", "process.sent")
 """Where the readers die: after bank or chain were asked and before the command, after the command, after a commit."""
 DEATHS = 2
 
 
 class Killer:
-    """Kills worker and relay again and again, and makes bank and chain lose what they are asked."""
+    """Kills the worker again and again, and makes bank and chain lose what they are asked."""
 
     def __init__(self, processes: list[Kept], outside: tuple[PaperBank, PaperChain], seed: int) -> None:
         self._processes, self._outside, self._chance = processes, outside, random.Random(seed)
@@ -88,19 +88,19 @@ def twins(composed: Composed) -> tuple[PaperBank, PaperChain]:
 
 @contextlib.contextmanager
 def killed(deployment: Deployment, composed: Composed, seed: int) -> Iterator[tuple[Killer, Kept]]:
-    """A worker, a relay and the readers, that die; then they live until everything is read."""
+    """A worker and the readers, that die; then they live until everything is read."""
     chance = random.Random(seed)
     lives = [TWINS | {"SPACEOS_CRASH": f"{place}:{chance.randint(1, 3)}"} for place in chance.sample(PLACES, DEATHS)]
-    worker, relay = (Kept(deployment, part, repeat(TWINS)) for part in PARTS[:2])
-    readers = Kept(deployment, PARTS[2], chain(lives, repeat(TWINS)))
-    killer = Killer([worker, relay], twins(composed), seed)
+    worker = Kept(deployment, PARTS[0], repeat(TWINS))
+    readers = Kept(deployment, PARTS[1], chain(lives, repeat(TWINS)))
+    killer = Killer([worker], twins(composed), seed)
     try:
         yield killer, readers
         killer.stop()
         until(lambda: deployment.quiet(READERS), "quiet", 90)
     finally:
         killer.stop()
-        for process in (worker, relay, readers):
+        for process in (worker, readers):
             process.stop()
 
 

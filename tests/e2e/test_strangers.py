@@ -71,7 +71,6 @@ def read(kafka: str, topic: str, wanted: bytes) -> Any:
 def test_a_foreign_client_publishes_a_command_and_verifies_the_event(on_sqlite: Deployment) -> None:
     """What it needs is written down; librdkafka must be told the partitioner of Kafka's Java clients."""
     on_sqlite.start("worker", "--slot", "1")
-    on_sqlite.start("relay")
     secrets = {path.stem: path.read_text().split()[2] for path in (on_sqlite.home / "keys").glob("*.key")}
     root = SigningKey(bytes.fromhex(secrets["root-1"]))
     roots = [did(SigningKey(bytes.fromhex(secrets[f"root-{n}"]))) for n in (1, 2, 3)]
@@ -98,7 +97,6 @@ def test_a_foreign_client_publishes_a_command_and_verifies_the_event(on_sqlite: 
 def test_whatever_is_wrong_with_a_command_is_refused_as_what_it_is(deployment: Deployment, seed: int) -> None:
     """Altered, replayed, expired, of another network, of unregistered, revoked and wrong-role keys: each has its name."""
     deployment.start("worker", "--slot", "1")
-    deployment.start("relay")
     deployment.finish(deployment.client(seed, "--count", "400", "--rate", "400", "--bad", "0.9", begin=True))
 
     verdict = deployment.judge()

@@ -15,23 +15,25 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 READERS = ["key_registry"]
 PARTS = {
-    "worker": ("worker", "--slot"), "relay": ("relay",), "projector": ("projector", "key_registry"), "auditor": ("auditor",),
+    "worker": ("worker", "--slot"), "projector": ("projector", "key_registry"), "auditor": ("auditor",),
 }  # fmt: skip
 HOLD_THE_LOCK = {"command.before_commit", "project.half", "audit.begun", "audit.half"}
 ASLEEP_SECONDS = 20 if LONG else 3
 CASES = [
     ("on_postgresql", "worker", "command.before_commit:4"),
-    ("on_postgresql", "relay", "relay.half_sent:4"),
+    ("on_postgresql", "worker", "command.committed:4"),
+    ("on_postgresql", "worker", "publish.half_sent:4"),
     ("on_postgresql", "projector", "project.half:3"),
     ("on_postgresql", "auditor", "audit.begun:3"),
     ("on_sqlite", "worker", "command.before_commit:4"),
-    ("on_sqlite", "relay", "relay.half_sent:4"),
+    ("on_sqlite", "worker", "command.committed:4"),
+    ("on_sqlite", "worker", "publish.half_sent:4"),
     ("on_sqlite", "projector", "project.half:3"),
     ("on_sqlite", "auditor", "audit.half:3"),
 ]
 """Where each database has something of its own to lose; all of them on both with SPACEOS_E2E=long."""
 if LONG:
-    CASES += [("on_postgresql", "worker", "command.decided:4"), ("on_postgresql", "relay", "relay.read:4")]
+    CASES += [("on_postgresql", "worker", "command.decided:4"), ("on_postgresql", "worker", "publish.read:4")]
     CASES = sorted({(store, part, place) for store in ("on_postgresql", "on_sqlite") for _, part, place in CASES})
 
 
@@ -81,52 +83,35 @@ def done(deployment: Deployment, part: str) -> int:
     """How much that kind of process has done."""
     statements = {
         "worker": ("select sum(next_outcome) as n from shards", deployment.store),
-        "relay": ("select sum(next_event + next_outcome) as n from relays", deployment.store),
         "projector": ("select sum(next) as n from positions", deployment.views),
         "auditor": ("select size as n from audit_head", deployment.audit_url),
     }
     return deployment.count(*statements[part])
 
 
-def test_two_relays_at_once_publish_the_same_bytes(on_postgresql: Deployment, seed: int) -> None:
-    """The first one is superseded and says so; until then both send, and the topics hold exact repeats at worst."""
-    deployment = on_postgresql
-    deployment.start("worker", "--slot", "1")
-    deployment.start("projector", "key_registry")
-    first = deployment.start("relay")
-    client = deployment.client(seed, "--count", "1500", "--rate", "200", begin=True)
-    until(lambda: done(deployment, "relay") > 0, "work of the first relay")
-    deployment.start("relay")
-    code = first.wait()
-    deployment.finish(client)
-
-    verdict = deployment.judge(READERS)
-
-    assert code != 0
-    assert "another relay" in first.said()
-    assert verdict["ok"], verdict
-
-
-def test_a_relay_on_an_older_copy_of_the_store_refuses_to_publish(on_sqlite: Deployment, seed: int) -> None:
-    worker, relay = on_sqlite.start("worker", "--slot", "1"), on_sqlite.start("relay")
+def test_a_worker_on_an_older_copy_of_the_store_decides_and_publishes_nothing(on_sqlite: Deployment, seed: int) -> None:
+    """What it decided would stand beside what is published already."""
+    worker = on_sqlite.start("worker", "--slot", "1")
     on_sqlite.finish(on_sqlite.client(seed, "--count", "200", "--rate", "400", begin=True))
     until(on_sqlite.quiet, "quiet")
-    assert worker.stop() == relay.stop() == 0
+    assert worker.stop() == 0
     file = Path(on_sqlite.store.removeprefix("sqlite:///"))
     older = file.with_suffix(".older")
     with closing(sqlite3.connect(file)) as now, closing(sqlite3.connect(older)) as backup:
         now.backup(backup)
-    worker, relay = on_sqlite.start("worker", "--slot", "1"), on_sqlite.start("relay")
+    worker = on_sqlite.start("worker", "--slot", "1")
     on_sqlite.finish(on_sqlite.client(seed + 1, "--count", "200", "--rate", "400"))
     until(on_sqlite.quiet, "quiet")
-    assert worker.stop() == relay.stop() == 0
+    assert worker.stop() == 0
     ends = {topic: on_sqlite.ends(topic) for topic in ("identity.events", "identity.outcomes")}
     for left in (f"{file}-wal", f"{file}-shm"):
         Path(left).unlink(missing_ok=True)
     shutil.copy(older, file)
+    decided = on_sqlite.decided()
 
-    refusing = on_sqlite.start("relay")
+    refusing = on_sqlite.start("worker", "--slot", "1")
 
     assert refusing.wait() != 0
     assert "older copy" in refusing.said()
+    assert on_sqlite.decided() == decided
     assert {topic: on_sqlite.ends(topic) for topic in ends} == ends

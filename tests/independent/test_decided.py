@@ -31,8 +31,7 @@ def log(network: Network) -> AuditLog:
     engine = engine_for(f"sqlite:///{home}/audit.db")
     upgrade(engine, "audit")
     outbox = Outbox(network.store.engine)
-    outbox.claim()
-    lanes = {f"{lane.topic}/{lane.partition}": (lane, count) for lane, (count, _) in outbox.lanes().items()}
+    lanes = {f"{lane.topic}/{lane.partition}": (lane, standing.stored) for lane, standing in outbox.standing().items()}
     shards = {name: found for name, found in lanes.items() if ".events/" in name}
     sequencer = Sequencer(engine, "dev", network.deployment.genesis.writers(), verify)
     sequencer.claim(sorted(shards))

@@ -89,16 +89,15 @@ class Network:
         self.decide(RevokeKey(reason="mistaken"), f"identity/key/{keys[1].did}", keys[2])
 
     def dump(self, folder: Path) -> None:
-        """As `ops/dumps.py` does; the topics as the relay would have left them."""
+        """As `ops/dumps.py` does; the topics as their shards' owner would have left them."""
         outbox = Outbox(self.store.engine)
-        outbox.claim()
         projector = Projector(self.store.engine, key_registry())
         from adapters.sql.schema import upgrade
 
         upgrade(self.store.engine, "views")
         published = list(self.commands)
-        for lane, (count, _) in sorted(outbox.lanes().items(), key=lambda pair: pair[0].topic):
-            records = outbox.read(lane, 0, count)
+        for lane, standing in sorted(outbox.standing().items(), key=lambda pair: pair[0].topic):
+            records = outbox.read(lane, 0, standing.stored)
             for offset, out in enumerate(records):
                 headers = [("signature", out.signature.encode())] if out.signature else []
                 published.append(record_row(lane.topic, lane.partition, offset, out.key, out.value, headers))
@@ -267,7 +266,7 @@ def test_a_command_that_no_client_sent_is_an_invention(dumps: Path) -> None:
 
 
 def test_exact_repeats_on_a_topic_are_allowed(dumps: Path) -> None:
-    """The relay publishes at least once, and an outcome is repeated when its command comes again."""
+    """A shard's owner publishes it at least once, and an outcome is repeated when its command comes again."""
     rows = read_lines(dumps / "topics.jsonl")
     write_lines(dumps / "topics.jsonl", [*rows, *[row for row in rows if row["topic"] != "identity.commands"]])
 

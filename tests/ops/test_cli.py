@@ -35,7 +35,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_every_command_has_a_help_and_everyone_that_prints_has_json() -> None:
     group = typer.main.get_command(app)
-    silent = {"up", "worker", "relay", "projector", "auditor", "serve", "demo", "bench"}
+    silent = {"up", "worker", "projector", "auditor", "serve", "demo", "bench"}
 
     for path, command in _commands(group, ()):
         assert command.help, f"{' '.join(path)} has no help"

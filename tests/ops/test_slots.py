@@ -26,4 +26,4 @@ def test_whatever_is_started_again_and_reads_in_a_group_has_a_slot(tmp_path: Pat
     """Without one, whoever is killed waits six seconds for his own old session."""
     parts = parts_of(Deployment(Settings(home=tmp_path)), workers=2)
 
-    assert {part.name for part in parts if "--slot" not in part.arguments} == {"relay"}
+    assert not [part.name for part in parts if "--slot" not in part.arguments]

@@ -25,7 +25,7 @@ from ops.local.processes import free_port
 from ops.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-PARTS = ("worker-1", "relay", "projectors", "auditor")
+PARTS = ("worker-1", "projectors", "auditor")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 
@@ -98,8 +98,8 @@ def test_a_command_is_traced_and_counted_from_the_client_to_the_view(up: Up) -> 
     linked = {"trace_id": decided["context"]["trace_id"], "span_id": decided["context"]["span_id"]}
     _until(lambda: [s for s in up.spans() if s["name"] == "apply" and _is_linked(s, linked)], "the view's span")
     _until(lambda: 'outcome="accepted"' in up.metrics(0), "the worker's count")
-    _until(lambda: "spaceos_relay_published_total" in up.metrics(1), "the relay's count")
-    _until(lambda: 'reader="key_registry"' in up.metrics(2), "the reader's count")
+    _until(lambda: "spaceos_publisher_published_total" in up.metrics(0), "the publisher's count")
+    _until(lambda: 'reader="key_registry"' in up.metrics(1), "the reader's count")
 
 
 def test_a_second_up_on_the_same_home_says_who_runs_there_and_changes_nothing(up: Up) -> None:
@@ -128,11 +128,11 @@ def test_what_is_killed_is_started_again(up: Up) -> None:
 
 def test_what_freezes_is_ended_and_started_again(up: Up) -> None:
     """A frozen process holds its partitions, and on SQLite perhaps the database: it must not be waited for."""
-    before = up.pids()["relay"]
+    before = up.pids()["auditor"]
 
     os.kill(before, signal.SIGSTOP)
 
-    _until(lambda: up.pids().get("relay", before) != before, "another relay", seconds=90)
+    _until(lambda: up.pids().get("auditor", before) != before, "another auditor", seconds=90)
     assert not Path(f"/proc/{before}").exists()
 
 
@@ -149,7 +149,7 @@ def test_what_is_asked_to_stop_leaves_nothing_behind(up: Up) -> None:
     assert {h["part"] for h in happened if h["what"] == "stopped"} == set(PARTS)
     ended = next(h["detail"] for h in happened if h["part"] == "worker-1" and h["what"] == "ended")
     assert ended.startswith("killed by SIGKILL")
-    assert [h for h in happened if h["part"] == "relay" and h["what"] == "silent"]
+    assert [h for h in happened if h["part"] == "auditor" and h["what"] == "silent"]
 
 
 def _is_linked(span: dict[str, Any], context: dict[str, str]) -> bool:

@@ -604,7 +604,7 @@ def test_a_topic_that_is_gone_is_named(network: Network) -> None:
 
 
 def test_records_that_were_published_twice_are_no_finding(network: Network) -> None:
-    """A relay that starts again may repeat what it had sent."""
+    """A publisher that starts again may repeat what it had sent."""
     publish(network, {n: [*records, *records[-4:]] for n, records in network.records.items()})
 
     assert compared(network) == []

@@ -161,7 +161,7 @@ def test_kafka_and_the_audit_log_say_the_same(kafka: str, tmp_path: Path) -> Non
 
 
 def test_repeats_are_dropped_and_what_came_early_waits_for_its_turn(kafka: str) -> None:
-    """A relay that was killed repeats; a topic that was made anew holds a high sequence first."""
+    """A publisher that was killed repeats; a topic that was made anew holds a high sequence first."""
     world = World(f"w{uuid4().hex[:12]}").fill(40, partitions=1)
     records = world.shards[0].records
     order = [records[39], *records[:20], *records[15:39], records[39], records[38], records[39]]
