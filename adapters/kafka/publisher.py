@@ -365,7 +365,7 @@ class Publisher:
         moved = {s: owned for s, owned in self._owned.items() if owned.lines and owned.standing != owned.marked}
         if not moved:
             return
-        standing = {shard: owned.standing for shard, owned in moved.items()}
+        standing = {shard: (owned.standing[0], owned.standing[1]) for shard, owned in moved.items()}
         epochs = {shard: owned.epoch for shard, owned in moved.items()}
         lost = await asyncio.to_thread(self._outbox.mark, standing, epochs)
         crashpoint("publish.marked")

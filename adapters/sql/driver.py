@@ -14,7 +14,8 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.pq import ConnStatus, ExecStatus, Format, PGconn
+from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq.abc import PGconn
 from sqlalchemy import Engine, PoolProxiedConnection
 
 from adapters.sql.engine import sqlalchemys_errors, take_turn

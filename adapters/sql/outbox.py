@@ -140,7 +140,7 @@ class Outbox:
         """
         table = tables.relays
         with self.engine.begin() as connection:
-            now = dict(connection.execute(self._held(published, table.c.epoch)).all())
+            now = {row.shard: row.epoch for row in connection.execute(self._held(published, table.c.epoch))}
             lost = {shard for shard in published if now.get(shard) != epochs[shard]}
             rows = [
                 {"of": shard, "event": events, "outcome": outcomes}

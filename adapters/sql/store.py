@@ -207,7 +207,7 @@ class Store:
                 yield self._sql.policy(stream, held=stream in batch.policies), _nothing
 
         def compare(rows: Rows) -> None:
-            now = dict(rows)
+            now: dict[str, int] = dict(rows)
             if moved := [stream for stream, (_, version) in batch.looked_at.items() if now.get(stream, 0) != version]:
                 raise StreamMoved(moved)
 

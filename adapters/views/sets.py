@@ -84,7 +84,8 @@ class ReaderSet:
         self._members: Mapping[str, Member] = {member.name: member for member in members}
         self._processes = [member for member in members if isinstance(member, ProcessReader)]
         self.topics: Sequence[str] = sorted({topic for member in members for topic in member.topics})
-        self._of_topic = {topic: [m for m in members if topic in m.topics] for topic in self.topics}
+        everyone = self._members.values()
+        self._of_topic: dict[str, list[Member]] = {topic: [m for m in everyone if topic in m.topics] for topic in self.topics}
         self._readers: dict[str, list[Member]] = {}
         self.behind: dict[str, list[Member]] = {}
         self.assigned: frozenset[str] = frozenset()

@@ -90,7 +90,8 @@ async def _catch_up(deployment: Crowded, setting: Setting) -> _Caught:
     try:
         async with processes(deployment, setting, only=("projector",)) as found:
             while time.monotonic() < deadline:
-                now, done = time.monotonic(), await asyncio.to_thread(_done, views)
+                now = time.monotonic()
+                done = await asyncio.to_thread(_done, views)
                 if done and first is None:
                     first = (now, done)
                 if done >= wanted:

@@ -38,6 +38,11 @@ THEN = {("SQLite", 1): 700.0, ("PostgreSQL", 2): 370.0}
 GOAL = 2.5
 
 
+def _quietly(title: str, total: int) -> Callable[[int], None]:
+    del title, total
+    return lambda _done: None
+
+
 async def measured(asked: Asked, report: Report) -> AsyncIterator[Measure]:
     """The trace's requests, decided beforehand by the demo's router, in Poisson's rhythm, at rates that grow, then close in."""
     setting = Setting(Crowd(asked.contexts, asked.readers), asked.workers, asked.postgresql, asked.store)
@@ -47,7 +52,7 @@ async def measured(asked: Asked, report: Report) -> AsyncIterator[Measure]:
         async with client_for(found.settings.kafka_client_options(), found.settings.partitions) as client:
             report.progress(f"founding a network with {MACHINES} machines")
             scene = Scene(Stages.of(found.deployment), fleet(MACHINES), client)
-            await scene.begin(lambda _title, _total: lambda _done: None)
+            await scene.begin(_quietly)
             beating = asyncio.create_task(scene.keep_beating())
             try:
                 steps = await _search(found, asked.seconds or SECONDS, report)

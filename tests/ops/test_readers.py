@@ -31,7 +31,8 @@ def test_every_reader_is_in_one_set_and_each_set_is_a_process(deployment: Deploy
 
     assert named["slow"] == ["decision_log"]
     assert named["money"] == ["heartbeats", "ledger"]
-    assert sorted(sum(named.values(), [])) == sorted(stream.name for stream in deployment.streams)
+    everything = [stream for streams in named.values() for stream in streams]
+    assert sorted(everything) == sorted(stream.name for stream in deployment.streams)
     assert {"projectors", "projector-slow", "projector-money"} <= {part.name for part in parts_of(deployment, 1)}
 
 
