@@ -42,9 +42,9 @@ class Replayed:
     nobody: int = 0
     """Requests that no provider could serve."""
     rate: float = 0.0
-    """Requests a second, once it was known what the machine sustains; all that follows is of these."""
+    """Requests a second while they were paced."""
     latencies_ms: list[float] = field(default_factory=list)
-    """From command to view."""
+    """From command to view, of those that were paced."""
 
 
 @dataclass
@@ -67,10 +67,8 @@ class Replay:
         """Until all are answered and seen. Raises TimeoutError."""
         looking = asyncio.create_task(self._look())
         try:
-            began, first = await self._send_in_rhythm(found, advance)
-            missing = await self._client.settle(CATCH_UP_SECONDS)
-            self._replayed.rate = (self._replayed.requests - first) / max(time.monotonic() - began, 0.001)
-            if missing:
+            await self._send_in_rhythm(found, advance)
+            if missing := await self._client.settle(CATCH_UP_SECONDS):
                 raise TimeoutError(f"{missing} requests have no outcome; the logs are in <home>/logs")
             await self._until_seen()
         finally:
@@ -78,19 +76,17 @@ class Replay:
             await asyncio.gather(looking, return_exceptions=True)
         return self._replayed
 
-    async def _send_in_rhythm(self, found: Sequence[Arrival], advance: Callable[[int], None]) -> tuple[float, int]:
-        """The trace's own rhythm, compressed. When the paced part of it began, and with which request."""
+    async def _send_in_rhythm(self, found: Sequence[Arrival], advance: Callable[[int], None]) -> None:
+        """The trace's own rhythm, compressed."""
         models, pacing = models_asked_for(self._machines), self._pacing
         mean = len(found) / max(found[-1].at_seconds, 1e-9) if found else 1.0
-        last, clock, paced = time.monotonic(), 0.0, (time.monotonic(), 0)
-        was, position = pacing.state, 0
+        last, clock, position = time.monotonic(), 0.0, 0
+        paced_seconds, paced = 0.0, 0
         while position < len(found):
             now = time.monotonic()
+            paced_seconds += now - last if pacing.state == "paced" else 0.0
             clock, last = clock + (now - last) * pacing.rate / mean, now
             pacing.turn(now, position, self._seen * SAMPLE_EVERY, self._behind(now))
-            if pacing.state != was and pacing.state == "replaying":
-                paced = (now, position)
-            was = pacing.state
             batch: list[SignedCommand] = []
             while position < len(found) and found[position].at_seconds <= clock and len(batch) < PIECE:
                 batch.append(self._decide(next(models), found[position], position))
@@ -99,16 +95,17 @@ class Replay:
                 await self._client.room()
                 await self._client.send(batch)
                 self._replayed.requests += len(batch)
+                paced += len(batch) if pacing.state == "paced" else 0
                 advance(len(batch))
             else:
                 await asyncio.sleep(0.001)
-        return paced
+        self._replayed.rate = paced / max(paced_seconds, 0.001)
 
     def _decide(self, model: str, arrival: Arrival, position: int) -> SignedCommand:
         command, choice = self._router.open(model, arrival)
         self._replayed.nobody += choice.refusal is not None
         if position % SAMPLE_EVERY == 0 and choice.refusal is None:
-            sample = _Sample(time.monotonic(), self._pacing.state == "replaying")
+            sample = _Sample(time.monotonic(), self._pacing.state == "paced")
             self._waiting[command.subject.rpartition("/")[2]] = sample
         return command
 
