@@ -89,6 +89,7 @@ async def _catch_up(deployment: Crowded, setting: Setting) -> _Caught:
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         async with processes(deployment, setting, only=("projector",)) as found:
+            done = 0
             while time.monotonic() < deadline:
                 now = time.monotonic()
                 done = await asyncio.to_thread(_done, views)
