@@ -18,6 +18,7 @@ from adapters.kafka.assigning import assignor_of, partitions_now
 from adapters.kafka.pace import Pace, Wait
 from adapters.kafka.producing import STOP_SECONDS
 from adapters.kafka.publisher import Publisher
+from adapters.kafka.sessions import keep_sessions
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -32,9 +33,9 @@ MAX_BATCH = 1000
 POLL_MS = 200
 OPENING_MS = 10
 """A poll of those partitions that are open, while others are still compared with their topics."""
-BUSY = Wait(10, 65_536)
-"""Where commands flow, batches are worth 10 ms. A worker to which nothing comes would ask a hundred times a second."""
-IDLE = Wait(200)
+BUSY, IDLE = Wait(100), Wait(200)
+FLOODED = Wait(10, 65_536)
+"""Where commands flow, batches are worth 10 ms."""
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
@@ -88,7 +89,7 @@ class Worker:
         self._assigned: frozenset[aiokafka.TopicPartition] = frozenset()
         self._stop = asyncio.Event()
         self._checked_ends_at = time.monotonic()
-        self._pace = Pace(BUSY, IDLE)
+        self._pace = Pace(BUSY, IDLE, FLOODED)
 
     def stop(self) -> None:
         """Finish the batch in hand and return from `run`."""
@@ -114,6 +115,7 @@ class Worker:
             metadata_max_age_ms=5_000,
         )
         await consumer.start()
+        keep_sessions(consumer)
         publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))
