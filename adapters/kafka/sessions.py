@@ -1,7 +1,8 @@
-"""Incremental fetches (KIP-227): a fetch names the partitions whose place has changed, its answer those to which something came.
+"""Incremental fetches (KIP-227): a fetch names partitions whose place has changed, its answer those to which something came.
 
-aiokafka names every partition in each fetch, and its broker every one in the answer: with 160 partitions that costs client and
-broker two milliseconds each, however little comes. Private methods are used, so tests/adapters/test_sessions.py pins what was read.
+aiokafka names every partition in each fetch, and its broker every one in the answer: with 160 partitions that costs client
+and broker two milliseconds each, however little comes. Private methods are used, so tests/adapters/test_sessions.py pins
+what was read.
 """
 
 from collections import defaultdict
