@@ -22,8 +22,8 @@ from mode import Service
 from mode.utils.futures import maybe_async
 
 from adapters.kafka.assigning import assignor_of
+from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
-from adapters.kafka.sessions import keep_sessions
 
 CHUNK_RECORDS = 500
 FETCH_WAIT_MS = 100
@@ -68,7 +68,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        keep_sessions(self._ensure_consumer())
+        keep_hot(self._ensure_consumer())
 
     async def stop(self) -> None:
         if self._started.is_set():

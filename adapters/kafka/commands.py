@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from adapters.clock import now
 from adapters.kafka.bare import bare_consumer, tell_topics
+from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
-from adapters.kafka.sessions import keep_sessions
 from adapters.keys import Signer
 from contracts import CONTENT_TYPE, Command, CommandRecord, partition_of, uuid7
 
@@ -146,7 +146,7 @@ async def watching_outcomes(client: Mapping[str, Any], contexts: Collection[str]
     """Begin before sending, or an outcome may be missed."""
     async with bare_consumer(client, max_poll_records=5000) as consumer:
         places = [TopicPartition(f"{context}.outcomes", n) for context in contexts for n in range(partitions)]
-        keep_sessions(consumer)
+        keep_hot(consumer)
         await tell_topics(consumer, {place.topic for place in places})
         consumer.assign(places)
         for place, end in (await consumer.end_offsets(places)).items():

@@ -6,10 +6,10 @@ what was read.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import NoError
 from aiokafka.protocol.fetch import FetchRequest
 
@@ -19,19 +19,6 @@ LAST_EPOCH = 2**31 - 1
 
 Place = tuple[str, int]
 """Topic and partition."""
-
-
-def keep_sessions(consumer: AIOKafkaConsumer) -> None:
-    """From now on, for a consumer that was started: a session with each broker, made anew after whatever went wrong."""
-    fetcher: Any = consumer._fetcher
-    sessions = _Sessions(fetcher._client)
-    decide = fetcher._get_actions_per_node
-
-    def actions(assignment: Any) -> Any:
-        requests, *more = decide(assignment)
-        return [(node, sessions.of(node).next(request)) for node, request in requests], *more
-
-    fetcher._get_actions_per_node, fetcher._client = actions, sessions
 
 
 @dataclass(slots=True)
@@ -96,14 +83,18 @@ class _InSession(FetchRequest):  # type: ignore[misc]
         return built
 
 
-class _Sessions:
+class Sessions:
     """The fetcher's client, which hears what becomes of its fetches."""
 
     def __init__(self, client: Any) -> None:
         self._real = client
         self._sessions: dict[int, _Session] = {}
 
-    def of(self, node: int) -> _Session:
+    def incremental(self, requests: Sequence[tuple[int, FetchRequest]]) -> list[tuple[int, FetchRequest]]:
+        """Fetches of all that is to be read of each broker, as its session says them."""
+        return [(node, self._of(node).next(request)) for node, request in requests]
+
+    def _of(self, node: int) -> _Session:
         return self._sessions.setdefault(node, _Session())
 
     def __getattr__(self, name: str) -> Any:
@@ -115,7 +106,7 @@ class _Sessions:
         try:
             response = await self._real.send(node, request, **options)
         except BaseException:
-            self.of(node).forget()
+            self._of(node).forget()
             raise
-        self.of(node).heard(request, response)
+        self._of(node).heard(request, response)
         return response

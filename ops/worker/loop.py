@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from adapters.crash import crashpoint
 from adapters.kafka.assigning import assignor_of, partitions_now
+from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 from adapters.kafka.producing import STOP_SECONDS
 from adapters.kafka.publisher import Publisher
-from adapters.kafka.sessions import keep_sessions
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -115,7 +115,7 @@ class Worker:
             metadata_max_age_ms=5_000,
         )
         await consumer.start()
-        keep_sessions(consumer)
+        keep_hot(consumer)
         publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))

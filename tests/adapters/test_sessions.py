@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.protocol.fetch import FetchRequest
 
+from adapters.kafka import hot
 from adapters.kafka.bare import bare_consumer, stop_consumer
+from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
-from adapters.kafka.sessions import keep_sessions
 from adapters.kafka.topics import Topic, create_topics
 
 PARTITIONS = 40
@@ -51,6 +52,12 @@ class Named:
         return response
 
 
+@pytest.fixture(autouse=True)
+def _never_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fetch is one of all partitions."""
+    monkeypatch.setattr(hot, "WINDOW_SECONDS", 0.0)
+
+
 def played(kafka: str, play: Callable[[AIOKafkaConsumer, AIOKafkaProducer, str], Awaitable[None]]) -> None:
     """With a consumer that keeps sessions, on a topic of its own, all of which is assigned."""
     topic, client = f"sessions-{uuid4().hex}", {"bootstrap_servers": kafka}
@@ -59,7 +66,7 @@ def played(kafka: str, play: Callable[[AIOKafkaConsumer, AIOKafkaProducer, str],
         await create_topics([Topic(topic, PARTITIONS)], client)
         options = {"auto_offset_reset": "earliest"}
         async with bare_consumer(client, **options) as consumer, AIOKafkaProducer(**client) as producer:
-            keep_sessions(consumer)
+            keep_hot(consumer)
             consumer.assign([TopicPartition(topic, n) for n in range(PARTITIONS)])
             async with asyncio.timeout(60):
                 await play(consumer, producer, topic)
@@ -145,7 +152,7 @@ def test_what_a_rebalance_brings_is_asked_for(kafka: str) -> None:
     async def member() -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(topic, **client, group_id=topic, auto_offset_reset="earliest", session_timeout_ms=6_000)
         await consumer.start()
-        keep_sessions(consumer)
+        keep_hot(consumer)
         return consumer
 
     async def until(consumers: list[AIOKafkaConsumer], seen: set[bytes], wanted: set[bytes]) -> None:
