@@ -86,12 +86,12 @@ class Places:
             raise self._fenced(found, lost)
         return doubtful
 
-    def moves(self, ends: Mapping[str, Position]) -> list[Move]:
-        """The ways from what is believed to these ends. Raises Fenced."""
+    def moves(self, ends: Mapping[str, Position], wrote: Collection[str] = ()) -> list[Move]:
+        """The ways from what is believed to these ends; `wrote` are the shards whose rows change. Raises Fenced."""
         if foreign := ends.keys() - self._places.keys():
             names = ", ".join(sorted(foreign))
             raise Fenced(f"{self.reader} {names} is not among the shards that were claimed last", foreign)
-        return [Move(self.reader, shard, self._places[shard].position, end) for shard, end in ends.items()]
+        return [Move(self.reader, shard, self._places[shard].position, end, int(shard in wrote)) for shard, end in ends.items()]
 
     def arrive(self, shard: str, end: Position, held: Iterable[str] = ()) -> Position:
         """The transaction that advanced to this end is committed. The position, under the claim that is ours."""

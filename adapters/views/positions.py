@@ -48,6 +48,8 @@ class Move(NamedTuple):
     shard: str
     at: Position
     to: Position
+    wrote: int = 0
+    """1 where it changes a row of its view."""
 
 
 OF_READER = "spaceos_reader"
@@ -73,8 +75,8 @@ _PAIRS = {
     "postgresql": "unnest(%s::text[], %s::text[])",
 }
 _BEGIN = (
-    'insert into positions (shard, reader, "next", last_hash, last_time, "offset", epoch, generation)'
-    " select shard, reader, 0, '{zero}', '', 0, 0, 0 from {pairs} as mine{named} where true on conflict do nothing"
+    'insert into positions (shard, reader, "next", last_hash, last_time, "offset", epoch, generation, wrote)'
+    " select shard, reader, 0, '{zero}', '', 0, 0, 0, 0 from {pairs} as mine{named} where true on conflict do nothing"
 )
 _CLAIM = (
     "update positions set epoch = epoch + 1 from {pairs} as mine{named}"
@@ -82,15 +84,22 @@ _CLAIM = (
     ' positions."next", positions.last_hash, positions.last_time, positions."offset", positions.epoch, positions.generation'
 )
 _HOLDERS = {
-    "sqlite": "(select value ->> 0 as reader, value ->> 1 as epoch, value ->> 2 as generation from json_each(?)) as mine",
-    "postgresql": "unnest(%s::text[], %s::bigint[], %s::bigint[]) as mine(reader, epoch, generation)",
+    "sqlite": "(select value ->> 0 as reader, value ->> 1 as epoch, value ->> 2 as generation, value ->> 3 as wrote"
+    " from json_each(?)) as mine",
+    "postgresql": "unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) as mine(reader, epoch, generation, wrote)",
 }
 _ADVANCE = (
-    'update positions set "next" = {mark}, last_hash = {mark}, last_time = {mark}, "offset" = {mark} from {holders}'
+    'update positions set "next" = {mark}, last_hash = {mark}, last_time = {mark}, "offset" = {mark},'
+    " wrote = positions.wrote + mine.wrote from {holders}"
     ' where positions.shard = {mark} and positions."next" = {mark} and positions.last_hash = {mark}'
     " and positions.reader = mine.reader and positions.epoch = mine.epoch and positions.generation = mine.generation"
 )
 _MARK = {"sqlite": "?", "postgresql": "%s"}
+
+
+def place_of(reader: str) -> str:
+    """The name under which it is told that the reader has come further, whether or not that changed a row."""
+    return f"{reader} position"
 
 
 def insert_or_keep(connection: Connection, table: Any) -> Any:
@@ -131,7 +140,7 @@ def advance(connection: Connection, moves: Iterable[Move]) -> None:
         ways.setdefault(way, []).append(move)
     statement = _ADVANCE.format(mark=_MARK[kind], holders=_HOLDERS[kind])
     for (shard, before, hash_before, *end), together in sorted(ways.items(), key=lambda item: item[0]):
-        holders = [(move.reader, move.at.epoch, move.at.generation) for move in together]
+        holders = [(move.reader, move.at.epoch, move.at.generation, move.wrote) for move in together]
         given: tuple[Any, ...] = (
             tuple(map(list, zip(*holders, strict=True))) if kind == "postgresql" else (json.dumps(holders),)
         )

@@ -141,7 +141,8 @@ class Projector:
 
     def pending(self) -> list[Move]:
         """What `write` goes with."""
-        return self._places.moves({shard: step.end for shard, step in self._steps.items() if step.events})
+        ends = {shard: step.end for shard, step in self._steps.items() if step.events}
+        return self._places.moves(ends, {shard for shard in ends if self._sessions[shard].has_changes})
 
     def write(self, connection: Connection) -> None:
         """Rows and parked events, under the rows that the moves have locked."""
@@ -280,7 +281,7 @@ class Projector:
         stretch = follow(shard, place.position, step.records, step.until)
         again = _Step(stretch.end, step.until, len(stretch.facts), stretch.gap)
         with self._doubting([shard]), self._engine.begin() as connection:
-            positions.advance(connection, self._places.moves({shard: again.end}))
+            positions.advance(connection, self._places.moves({shard: again.end}, [shard]))
             session.connect(lambda: connection)
             for fact in stretch.facts:
                 waiting = place.held | {entry.stream for entry in again.entries}

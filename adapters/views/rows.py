@@ -90,6 +90,11 @@ class Rows:
         else:
             self._recent[key] = before
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything was written since the last flush, be it what was there."""
+        return bool(self._stored)
+
     def changes(self) -> Changes:
         """What to write. Nothing is forgotten until `settle`."""
         found = Changes()

@@ -85,6 +85,10 @@ class SqlSession:
             rows, key, before = self._undo.pop()
             rows.undo(key, before)
 
+    @property
+    def has_changes(self) -> bool:
+        return any(rows.has_changes for rows in self._rows.values())
+
     def flush(self, connection: Connection) -> int:
         """Write what changed, a few statements a table. The number of rows."""
         written = 0

@@ -76,7 +76,7 @@ class ReaderSet:
         on_moved: Callable[[Collection[str]], None] = lambda _readers: None,
         states: States | None = None,
     ) -> None:
-        """`on_moved` is told, in the event loop, the names of readers that have committed events.
+        """`on_moved` is told, in the loop, the names of readers whose rows have changed, and `place_of` all that have moved.
 
         `states` may be shared by all that a process reads.
         """
@@ -313,14 +313,15 @@ class ReaderSet:
         crashpoint("project.committed")
         for member in members:
             member.arrive()
-        self._moved.extend(move.reader for move in moves)
+        self._moved.extend(move.reader for move in moves if move.wrote)
+        self._moved.extend(positions.place_of(move.reader) for move in moves)
 
     def _commit_alone(self, member: Member) -> None:
         while True:
             try:
                 if isinstance(member, Projector):
                     member.commit()
-                    self._moved.append(member.name)
+                    self._moved += (member.name, positions.place_of(member.name))
                 else:
                     self._commit_together([member])
                 return

@@ -20,6 +20,8 @@ positions = Table(
     Column("epoch", BigInteger, nullable=False),
     # Counts what others did to the rows (redrive, swap), so that a reader forgets what it kept in memory.
     Column("generation", BigInteger, nullable=False),
+    # Counts the turns that changed a row: most events mean nothing to most readers, and who waits for a view need not look.
+    Column("wrote", BigInteger, nullable=False, server_default="0"),
     comment="The sequence that each reader applies next in every shard. Advanced in the transaction that changes the view.",
     sqlite_with_rowid=False,
 )

@@ -26,6 +26,6 @@ def move(connection: Connection, reader: str) -> None:
     """As its reader does in the transaction that changes its rows."""
     row = {"shard": "identity.events/0", "next": 1, "last_hash": "", "last_time": "", "offset": 0, "epoch": 0, "generation": 0}
     if not connection.execute(
-        positions.update().where(positions.c.reader == reader).values(next=positions.c.next + 1)
+        positions.update().where(positions.c.reader == reader).values(next=positions.c.next + 1, wrote=positions.c.wrote + 1)
     ).rowcount:
         connection.execute(positions.insert().values(reader=reader, **row))

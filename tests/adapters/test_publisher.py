@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -69,7 +70,9 @@ class Network:
                 for n in range(number, number + commands)
             ],
         )
-        self.store.commit(Decided([before], seal=lambda _: sealed, repeats=[(before.id, n) for n in again]))
+        self.store.commit(
+            Decided([before], now=datetime.now(UTC), seal=lambda _: sealed, repeats=[(before.id, n) for n in again])
+        )
         self.rows[partition] = after
         return sealed
 

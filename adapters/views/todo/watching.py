@@ -9,7 +9,7 @@ from sqlalchemy import ColumnClause, Connection, Engine, Table, TableClause, Tex
 from sqlalchemy.sql import visitors
 
 from adapters.sql import reading
-from adapters.views.positions import OF_READER
+from adapters.views.positions import OF_READER, place_of
 from adapters.views.tables import positions
 
 
@@ -51,10 +51,11 @@ class Watch:
             event.remove(connection, "before_cursor_execute", note)
 
     def _reader(self, table: str, options: Mapping[str, Any]) -> str:
-        reader = options.get(OF_READER) if table == positions.name else self._readers.get(table)
-        if reader is None:
+        if table == positions.name and (reader := options.get(OF_READER)):
+            return place_of(reader)
+        if table not in self._readers:
             raise Unwatched(f"a plan reads {table}, and no reader that is wired here tells when it has changed")
-        return reader
+        return self._readers[table]
 
 
 _known: WeakKeyDictionary[Any, frozenset[str] | None] = WeakKeyDictionary()
@@ -72,8 +73,12 @@ def _tables_of(compiled: Any) -> frozenset[str] | None:
 
 
 _MARKS = select(
-    positions.c.reader, func.sum(positions.c.next), func.sum(positions.c.epoch), func.sum(positions.c.generation)
-).group_by(positions.c.reader)  # fmt: skip
+    positions.c.reader,
+    func.sum(positions.c.next),
+    func.sum(positions.c.wrote),
+    func.sum(positions.c.epoch),
+    func.sum(positions.c.generation),
+).group_by(positions.c.reader)
 
 
 class ProgressSignal:
@@ -84,9 +89,11 @@ class ProgressSignal:
         self._marks: dict[str, tuple[Any, ...]] = {}
 
     def moved(self) -> frozenset[str]:
-        """Those that have since it was last asked."""
+        """Those whose rows have changed since it was last asked, and `place_of` those that have moved."""
         with reading(self._engine) as connection:
-            marks = {reader: tuple(mark) for reader, *mark in connection.execute(_MARKS)}
-        moved = {reader for reader in marks.keys() | self._marks.keys() if marks.get(reader) != self._marks.get(reader)}
+            marks: dict[str, tuple[Any, ...]] = {}
+            for reader, place, *rows in connection.execute(_MARKS):
+                marks[reader], marks[place_of(reader)] = tuple(rows), (place,)
+        moved = {name for name in marks.keys() | self._marks.keys() if marks.get(name) != self._marks.get(name)}
         self._marks = marks
         return frozenset(moved)

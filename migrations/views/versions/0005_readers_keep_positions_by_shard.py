@@ -10,7 +10,8 @@ _COMMENT = "The sequence that each reader applies next in every shard. Advanced 
 
 
 def upgrade() -> None:
-    _sort("shard", "reader", sqlite_with_rowid=False)
+    wrote = sa.Column("wrote", sa.BigInteger(), nullable=False, server_default="0")
+    _sort(("shard", "reader"), wrote, sqlite_with_rowid=False)
     op.add_column("parked", sa.Column("headers", sa.LargeBinary()))
     op.add_column("parked", sa.Column("timestamp_ms", sa.BigInteger()))
     op.create_table(
@@ -42,10 +43,10 @@ def downgrade() -> None:
     op.drop_table("reader_states")
     op.drop_column("parked", "timestamp_ms")
     op.drop_column("parked", "headers")
-    _sort("reader", "shard")
+    _sort(("reader", "shard"))
 
 
-def _sort(*key: str, **options: bool) -> None:
+def _sort(key: tuple[str, str], *more: sa.Column[int], **options: bool) -> None:
     """Another primary key is another table: SQLite knows no other way, and PostgreSQL's rows are few."""
     columns = (
         sa.Column("next", sa.BigInteger(), nullable=False),
@@ -60,6 +61,7 @@ def _sort(*key: str, **options: bool) -> None:
         "positions_sorted",
         *(sa.Column(name, sa.String(length=120), nullable=False) for name in key),
         *columns,
+        *more,
         sa.PrimaryKeyConstraint(*key, name=f"positions_by_{key[0]}"),
         comment=_COMMENT,
         **options,
