@@ -27,7 +27,7 @@ class Lagging:
 
 
 def lagging_readers(deployment: Deployment) -> list[Lagging]:
-    """Every reader in every shard, by name. What is committed counts, whether it is published yet or not."""
+    """Every reader that is wired in every shard, by name. What is committed counts, whether it is published yet or not."""
     store = engine_for(deployment.settings.store)
     with reading(open_engine(deployment.settings.views, "views")) as connection:
         readers = reader_states_in(connection)
@@ -36,7 +36,8 @@ def lagging_readers(deployment: Deployment) -> list[Lagging]:
             select(tables.shards.c.context, tables.shards.c.partition, tables.shards.c.next_sequence)
         ).all()
     ends = {f"{row.context}.events/{row.partition}": row.next_sequence for row in rows}
-    return [_lagging(store, reader, ends) for reader in readers]
+    wired = {stream.name for stream in deployment.streams}
+    return [_lagging(store, reader, ends) for reader in readers if reader.reader in wired]
 
 
 def _lagging(store: Engine, reader: ReaderState, ends: dict[str, int]) -> Lagging:

@@ -145,10 +145,17 @@ class Supervisor:
         assert life.process.stderr is not None
         path = self._home / "logs" / f"{life.part.name}.log"
         with path.open("ab") as file:
-            while line := await life.process.stderr.readline():
-                file.write(line)
-                file.flush()
-                life.last_words.append(line.decode("utf-8", "replace").rstrip())
+            rest = b""
+            # Not by lines: one that is longer than the stream's limit would end the reading, and then the process would block.
+            while chunk := await life.process.stderr.read(65_536):
+                with contextlib.suppress(OSError):
+                    file.write(chunk)
+                    file.flush()
+                *lines, rest = (rest + chunk).split(b"\n")
+                life.last_words.extend(line.decode("utf-8", "replace").rstrip() for line in lines[-3:])
+                rest = rest[-10_000:]
+            if rest:
+                life.last_words.append(rest.decode("utf-8", "replace").rstrip())
 
     async def _watch(self, life: _Life) -> None:
         while True:
@@ -178,8 +185,10 @@ class Supervisor:
         """Who runs, for an operator and for whoever tests what a kill does. Replaced whole, never half-written."""
         pids = {name: life.process.pid for name, life in self._lives.items()}
         scratch = self._home / "up.json.new"
-        scratch.write_bytes(orjson.dumps({"supervisor": os.getpid(), "parts": pids, "restarts": self.restarts}))
-        scratch.replace(self._home / "up.json")
+        # A full disk keeps nobody from being started again.
+        with contextlib.suppress(OSError):
+            scratch.write_bytes(orjson.dumps({"supervisor": os.getpid(), "parts": pids, "restarts": self.restarts}))
+            scratch.replace(self._home / "up.json")
 
 
 def _hear(descriptor: int, life: _Life, loop: asyncio.AbstractEventLoop) -> None:

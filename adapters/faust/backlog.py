@@ -38,13 +38,17 @@ class Backlog:
 
     def __init__(self, limit: int = BACKLOG_RECORDS, rest: Rest = NO_REST) -> None:
         self._limit, self._rest = limit, rest
-        self._records, self._bytes = 0, 0
+        self._records, self._bytes, self._cleared = 0, 0, 0
         self._chunks: list[Chunk] = []
         self._changed = asyncio.Condition()
 
     async def put(self, chunk: Chunk) -> None:
         async with self._changed:
-            await self._changed.wait_for(lambda: self._records < self._limit)
+            cleared = self._cleared
+            await self._changed.wait_for(lambda: self._records < self._limit or self._cleared != cleared)
+            if self._cleared != cleared:
+                # It waited through a rebalance, and is delivered again: what was cleared came before it.
+                return
             self._chunks.append(chunk)
             self._records += len(chunk.records)
             self._bytes += sum(len(record.value or b"") for record in chunk.records) if self._rest.bytes else 0
@@ -70,6 +74,7 @@ class Backlog:
         async with self._changed:
             self._chunks = []
             self._records = self._bytes = 0
+            self._cleared += 1
             self._changed.notify_all()
 
     def _is_enough(self) -> bool:

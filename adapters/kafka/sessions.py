@@ -44,7 +44,7 @@ class _Session:
             # Without an id the broker has no room for a session: each fetch names all, as if there were none.
             self.id = response.session_id
         self.epoch = 0 if self.id == 0 else 1 if self.epoch == LAST_EPOCH else self.epoch + 1
-        self.known = request.wanted
+        self.known = request.wanted if self.id else {}
 
     def forget(self) -> None:
         """Whether the last fetch was heard is not known. What the broker keeps under the old id is closed by the next one."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,6 +25,8 @@ POLL_RECORDS = (200, 5_000)
 TURN_SECONDS = 0.1
 """Those that are level wait as long as a turn of those that are behind takes."""
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 10.0
+"""Where a topic lacks what comes next, it is looked for again after this."""
 TELL_SECONDS = 10.0
 PAUSE_SECONDS = (0.1, 5.0)
 """After a failure: the first pause and the longest, each twice the one before."""
@@ -32,7 +36,7 @@ async def work_beside(readers: ReaderSet, client: Mapping[str, Any], on_life: Ca
     """For as long as the group reads. `client` are aiokafka's options. Raises what trying again cannot mend."""
     works = (
         _forever(readers, "catching up", lambda: _catch_up(readers, client, on_life), on_life),
-        _forever(readers, "sending", readers.send_what_is_wanted, on_life),
+        *(_forever(readers, f"sending for {p.name}", partial(readers.send_for, p), on_life) for p in readers.processes),
         _forever(readers, "telling", lambda: _look_after(readers), on_life),
     )
     tasks = [asyncio.ensure_future(work) for work in works]
@@ -81,10 +85,10 @@ async def _catch_up(readers: ReaderSet, client: Mapping[str, Any], on_life: Call
     async with bare_consumer(client, max_partition_fetch_bytes=FETCH_BYTES) as consumer, looking(client) as look:
         shards = {_partition(shard): shard for shard in claimed}
         consumer.assign(list(shards))
-        await _seek(readers, look, consumer, shards)
+        again = math.inf if await _seek(readers, look, consumer, shards) else time.monotonic() + AGAIN_SECONDS
         records = POLL_RECORDS[0]
         # A rebalance takes shards away and gives others: then it begins again.
-        while readers.behind and readers.behind is claimed:
+        while readers.behind and readers.behind is claimed and time.monotonic() < again:
             on_life()
             polled = await consumer.getmany(timeout_ms=200, max_records=records)
             began = time.monotonic()
@@ -93,7 +97,9 @@ async def _catch_up(readers: ReaderSet, client: Mapping[str, Any], on_life: Call
             done, gaps = await readers.catch_up(chunks or dict.fromkeys(list(claimed), ()))
             consumer.pause(*(_partition(shard) for shard in done))
             if gaps := gaps & claimed.keys():
-                await _seek(readers, look, consumer, {_partition(shard): shard for shard in gaps}, thorough=True)
+                missed = {_partition(shard): shard for shard in gaps}
+                if not await _seek(readers, look, consumer, missed, thorough=True):
+                    again = min(again, time.monotonic() + AGAIN_SECONDS)
             if len(chunks) and sum(map(len, chunks.values())) >= records / 2:
                 records = _paced(records, time.monotonic() - began)
 
@@ -103,13 +109,20 @@ Shards = Mapping[TopicPartition, str]
 
 async def _seek(
     readers: ReaderSet, look: Looking, consumer: AIOKafkaConsumer, shards: Shards, *, thorough: bool = False
-) -> None:
-    """To where those that are behind read on. Raises Lost, Behind, Forked, Unanswered."""
-    wanted = {tp: sought(readers.behind_at(shard)) for tp, shard in shards.items()}
+) -> bool:
+    """To where those that are behind read on. False where the topic does not have that: it is left out, the others go on."""
+    places = {tp: await readers.behind_at(shard) for tp, shard in shards.items()}
+    wanted = {tp: sought(position) for tp, position in places.items() if position is not None}
+    is_whole = True
     for tp, place in (await locate_all(look, wanted, thorough=thorough)).items():
         if isinstance(place, Exception):
-            raise place
-        consumer.seek(tp, place)
+            log.error("%s: catching up: %s", readers.name, place)
+            consumer.pause(tp)
+            is_whole = False
+        else:
+            consumer.seek(tp, place)
+    consumer.pause(*(tp for tp in shards if tp not in wanted))
+    return is_whole
 
 
 def _paced(records: int, seconds: float) -> int:

@@ -64,6 +64,7 @@ class Collecting(Protocol):
 class _Collected:
     """What a turn's records of one shard come to, before anything of it is sent or stored."""
 
+    begin: Position
     end: Position
     records: int
     wishes: list[Wish] = field(default_factory=list)
@@ -107,7 +108,7 @@ class CollectorReader:
         if offset != position.next:
             log.error("%s: %s is not as it was read; it goes on at %d, not %d", self.name, shard, offset, position.next)
             entry = replace(position, next=offset, offset=offset)
-            await self._in_thread(self._remember, {shard: _Collected(entry, 0)})
+            await self._in_thread(self._remember, {shard: _Collected(position, entry, 0)})
         return offset
 
     async def apply(self, chunks: Mapping[str, Sequence[Arrived]]) -> dict[str, Applied]:
@@ -156,29 +157,31 @@ class CollectorReader:
         position = self._places[shard].position
         fresh = [record for record in records if record.offset >= position.next]
         if not fresh:
-            return _Collected(position, 0)
+            return _Collected(position, position, 0)
         last = fresh[-1]
         end = replace(
             position, next=last.offset + 1, offset=last.offset + 1, last_time=rfc3339(_moment(last)),
             last_hash=sha256(last.value or b"").hexdigest(),
         )  # fmt: skip
-        return _Collected(end, len(fresh), *self._wishes_of(shard, fresh))
+        return _Collected(position, end, len(fresh), *self._wishes_of(shard, fresh))
 
     def _remember(self, moving: Mapping[str, _Collected]) -> None:
         """Advance all shards, with what each of them parks, in one transaction. Raises Otherwise, Fenced."""
-        ends = {shard: collected.end for shard, collected in moving.items()}
+        # From where they were collected: the shard may have been another's meanwhile, and ours again.
+        moves = [positions.Move(self.name, shard, x.begin, x.end) for shard, x in moving.items()]
         try:
             with self._engine.begin() as connection:
-                positions.advance(connection, self._places.moves(ends))
+                positions.advance(connection, moves)
                 crashpoint("project.begun")
                 for shard, collected in moving.items():
                     park(connection, self.name, shard, collected.entries)
             crashpoint("project.committed")
         except BaseException:
-            self._places.doubt(ends)
+            self._places.doubt(moving)
             raise
         for shard, collected in moving.items():
-            self._places.arrive(shard, collected.end)
+            if shard in self._places:
+                self._places.arrive(shard, collected.end)
 
     def _wishes_of(self, shard: str, records: Sequence[Arrived]) -> tuple[list[Wish], list[Parked]]:
         entries: list[Parked] = []

@@ -73,15 +73,22 @@ class Places:
 
         Raises Fenced, which names those that are another's now; the others are as they should be.
         """
-        doubtful = {shard for shard in shards if self._places[shard].doubtful}
-        if not doubtful:
-            return doubtful
+        if not any(self._places[shard].doubtful for shard in shards):
+            return set()
         with reading(self.engine) as connection:
             found = positions.positions_of(connection, self.reader)
             held = held_streams(connection, [self.reader]).get(self.reader, {})
+        return self.renew(shards, found, held)
+
+    def doubts(self, shard: str) -> bool:
+        return self._places[shard].doubtful
+
+    def renew(self, shards: Collection[str], found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> set[str]:
+        """As `believe`, by what was read since it was doubted."""
+        doubtful = {shard for shard in shards if self._places[shard].doubtful}
         lost = {shard for shard in doubtful if shard not in found or found[shard].epoch != self._places[shard].position.epoch}
         for shard in doubtful - lost:
-            self._places[shard] = Place(found[shard], held.get(shard, set()))
+            self._places[shard] = Place(found[shard], set(held.get(shard, ())))
         if lost:
             raise self._fenced(found, lost)
         return doubtful

@@ -179,6 +179,15 @@ def positions_of(connection: Connection, reader: str) -> dict[str, Position]:
     return {row[0]: Position(*row[1:]) for row in rows}
 
 
+def positions_of_each(connection: Connection, readers: Collection[str]) -> dict[str, dict[str, Position]]:
+    """As `positions_of`, by reader."""
+    found: dict[str, dict[str, Position]] = {}
+    statement = select(positions.c.reader, positions.c.shard, *_COLUMNS).where(positions.c.reader.in_(readers))
+    for reader, shard, *rest in connection.execute(statement):
+        found.setdefault(reader, {})[shard] = Position(*rest)
+    return found
+
+
 def positions_in(reader: str, connection: Connection) -> dict[str, int]:
     """How far the reader has come in each shard: the record that it applies next."""
     statement = select(positions.c.shard, positions.c.next).where(positions.c.reader == reader)

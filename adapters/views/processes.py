@@ -85,11 +85,15 @@ class ProcessReader:
         reactions = self._reactions.get(shard)
         return reactions[-1].end if reactions else self._places[shard].position
 
-    def believe(self, shards: Collection[str]) -> None:
-        """Read again what was doubted, and react again to what was not remembered. Raises Fenced."""
-        doubtful = [shard for shard in shards if self._places[shard].doubtful]
+    def doubts(self, shard: str) -> bool:
+        """Whether what is believed of the shard has to be read again first."""
+        return self._places.doubts(shard)
+
+    def renew(self, shards: Collection[str], found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None:
+        """By what was read since it was doubted: react again to what was not remembered. Raises Fenced."""
+        doubtful = [shard for shard in shards if self._places.doubts(shard)]
         try:
-            self._places.believe(doubtful)
+            self._places.renew(doubtful, found, held)
         except Fenced as fenced:
             self._react_again([shard for shard in doubtful if shard not in fenced.shards])
             raise
@@ -128,10 +132,16 @@ class ProcessReader:
 
     # Sending
 
-    def unsent(self) -> Unsent:
-        """What is to be sent."""
+    def due(self) -> Unsent | None:
+        """What is to be sent; nothing, if there is only something to remember; None, if not even that."""
         found = {shard: [x for x in reactions if x.wishes] for shard, reactions in self._reactions.items()}
-        return {shard: reactions for shard, reactions in found.items() if reactions}
+        unsent = {shard: reactions for shard, reactions in found.items() if reactions}
+        return unsent if unsent or self.has_pending else None
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something is sent, or needs no sending, and is not remembered yet."""
+        return any(_sent(reactions) for reactions in self._reactions.values())
 
     def unsent_events(self) -> int:
         """Events that wait for what comes before them to be sent."""

@@ -135,6 +135,15 @@ class Projector:
         for shard in self._places.believe(shards):
             self._sessions[shard].forget()
 
+    def doubts(self, shard: str) -> bool:
+        """Whether what is believed of the shard has to be read again first."""
+        return self._places.doubts(shard)
+
+    def renew(self, shards: Collection[str], found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None:
+        """As `believe`, by what others have read for us."""
+        for shard in self._places.renew(shards, found, held):
+            self._sessions[shard].forget()
+
     def follow(self, shard: str, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None:
         """Fold what continues the shard's position; `piece` are the records of which it was found. After an error: doubt."""
         self._fold_stretch(shard, self._step(shard), piece, stretch, rows)

@@ -33,6 +33,10 @@ class Snapshot:
         if self._connection is None:
             self._open = reading(self._engine)
             self._connection = self._open.__enter__()
+            if self._connection.dialect.name == "postgresql":
+                # It holds no lock, so readers that fold for long between two rows harm nobody; else the server would end it.
+                raw: Any = self._connection.connection
+                raw.cursor().execute("set local idle_in_transaction_session_timeout = '60s'")
         return self._connection
 
     def renew(self) -> None:

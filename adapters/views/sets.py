@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.locate import Looking, Places, locate_all
-from adapters.sql import is_transient
+from adapters.sql import is_transient, reading
 from adapters.views import positions
 from adapters.views.chain import Delivered, FollowOnce, Stretch
 from adapters.views.columns import Unwritable
@@ -29,7 +29,7 @@ from adapters.views.processes import ProcessReader
 from adapters.views.projector import PIECE_RECORDS, Projector
 from adapters.views.readers import InTurn, sought
 from adapters.views.session import Snapshot
-from adapters.views.states import LEFT, LIVE, States
+from adapters.views.states import CATCHING_UP, LEFT, LIVE, States
 from contracts import shard_name
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ class Member(Protocol):
     def add(self, shard: str, position: Position, held: Collection[str]) -> None: ...
     def leave(self, shard: str) -> None: ...
     def position(self, shard: str) -> Position: ...
-    def believe(self, shards: Collection[str]) -> None: ...
+    def doubts(self, shard: str) -> bool: ...
+    def renew(self, shards: Collection[str], found: Mapping[str, Position], held: Mapping[str, Collection[str]]) -> None: ...
     def follow(self, shard: str, piece: Sequence[Delivered], stretch: Stretch, rows: Snapshot) -> None: ...
     def pending(self) -> list[Move]: ...
     def write(self, connection: Connection) -> None: ...
@@ -90,13 +91,13 @@ class ReaderSet:
         self.behind: dict[str, list[Member]] = {}
         self.assigned: frozenset[str] = frozenset()
         self._left: set[tuple[str, str]] = set()
+        self._waiting: frozenset[ProcessReader] = frozenset()
+        self._full: set[Member] = set()
+        """Processes of which too much is not sent: they read no further."""
         # From the thread to the loop: who has committed events.
         self._moved: deque[str] = deque()
-        self._unsent_events = 0
         self._in_thread = InTurn()
-        self._to_send = asyncio.Event()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._to_send = {process: asyncio.Event() for process in self._processes}
         self.states = states or States(engine, name)
 
     # As a reader of the group
@@ -107,7 +108,7 @@ class ReaderSet:
 
     async def resume(self, look: Looking, tps: Collection[TopicPartition], *, thorough: bool) -> Places:
         """The offsets that continue the position of whoever is furthest behind among those that read with the group."""
-        lowest = {tp: self._lowest(shard_name(*tp)) for tp in tps}
+        lowest = {tp: await self._in_thread(self._lowest, shard_name(*tp)) for tp in tps}
         wanted = {tp: sought(position) for tp, position in lowest.items() if position is not None}
         # Where nobody reads any more, nothing is to be read.
         ends = await look.bounds_of([tp for tp in tps if tp not in wanted])
@@ -115,7 +116,6 @@ class ReaderSet:
 
     async def apply(self, chunks: Chunks) -> dict[str, Applied]:
         """Fold and commit for all; of each shard what has become of whoever is furthest behind."""
-        await self._has_room.wait()
         try:
             return await self._in_thread(self._turn, chunks, lambda: self._readers)
         finally:
@@ -125,7 +125,6 @@ class ReaderSet:
 
     async def catch_up(self, chunks: Chunks) -> tuple[set[str], set[str]]:
         """Apply to those that are behind. The shards of which nobody is behind any more, and those that have a gap."""
-        await self._has_room.wait()
         try:
             found = await self._in_thread(self._turn, chunks, lambda: self.behind)
             done = await self._in_thread(self._join, chunks)
@@ -133,25 +132,31 @@ class ReaderSet:
         finally:
             self._after_turn()
 
-    def behind_at(self, shard: str) -> Position:
-        """Where to read on for those that are behind."""
-        return min((member.position(shard) for member in self.behind[shard]), key=lambda at: at.next)
+    async def behind_at(self, shard: str) -> Position | None:
+        """Where to read on for those that are behind; None where nobody is any more."""
+        return await self._in_thread(lambda: self._least(shard, self.behind))
 
     @property
-    def wants_to_send(self) -> bool:
-        return self._to_send.is_set()
+    def processes(self) -> Sequence[ProcessReader]:
+        """Each sends by itself (`send_for`): one whose commands no broker takes holds up no other."""
+        return self._processes
 
-    async def send_what_is_wanted(self) -> None:
-        """Wait until processes want something sent, send it, and remember. Raises KafkaError; then all of it is due again."""
-        await self._to_send.wait()
-        while unsent := await self._in_thread(self._unsent):
-            failures = await asyncio.gather(*(process.send(wanted) for process, wanted in unsent.items()))
-            crashpoint("process.sent")
-            told = [(process, wanted, failed) for (process, wanted), failed in zip(unsent.items(), failures, strict=True)]
-            await self._in_thread(self._remember, told)
-        self._to_send.clear()
-        self._has_room.set()
-        # What came while the last was remembered.
+    def wants_to_send(self, process: ProcessReader) -> bool:
+        return self._to_send[process].is_set()
+
+    async def send_for(self, process: ProcessReader) -> None:
+        """Wait until the process wants something sent, send it, and remember. Raises KafkaError; then it is due again."""
+        await self._to_send[process].wait()
+        self._to_send[process].clear()
+        try:
+            while (wanted := await self._in_thread(process.due)) is not None:
+                failed = await process.send(wanted) if wanted else []
+                crashpoint("process.sent")
+                await self._in_thread(self._remember, process, wanted, failed)
+        except BaseException:
+            self._to_send[process].set()
+            raise
+        await self._in_thread(self._hold_back)
         self._after_turn()
 
     async def look_after(self) -> None:
@@ -184,10 +189,23 @@ class ReaderSet:
         self._readers, self.behind, self.assigned, self._left = readers, behind, shards, set()
         far_behind = {(member.name, shard) for shard, members in behind.items() for member in members}
         self.states.claimed(self._members, found, far_behind)
+        self._hold_back()
 
     def _lowest(self, shard: str) -> Position | None:
         members = self._readers.get(shard) or self.behind.get(shard) or ()
         return min((member.position(shard) for member in members), key=lambda at: at.next, default=None)
+
+    def _fall_behind(self, members: Iterable[Member], shards: Collection[str]) -> None:
+        """They go on beside, so that the others need not wait for them."""
+        behind = {shard: list(those) for shard, those in self.behind.items()}
+        for member in members:
+            for shard in shards:
+                if member in self._readers.get(shard, ()):
+                    self._readers[shard] = [other for other in self._readers[shard] if other is not member]
+                    behind.setdefault(shard, []).append(member)
+                    self.states.changed(member.name, shard, CATCHING_UP)
+        # Another object: whoever catches up sees that it has to begin again.
+        self.behind = behind
 
     def _leave(self, member: Member, fenced: Fenced) -> None:
         """Somebody else reads those shards under that name. What others read here goes on."""
@@ -205,7 +223,7 @@ class ReaderSet:
         for shard in shards:
             here = [member.position(shard).next for member in self._readers.get(shard, ())]
             for member in list(self.behind.get(shard, ())):
-                if not here or member.position(shard).next >= min(here):
+                if member not in self._full and (not here or member.position(shard).next >= min(here)):
                     self.behind[shard].remove(member)
                     self._readers.setdefault(shard, []).append(member)
                     self.states.changed(member.name, shard, LIVE)
@@ -235,70 +253,95 @@ class ReaderSet:
         before = {shard: self._least(shard, among) for shard in chunks}
         gaps: dict[str, int] = {}
         try:
+            # Before any row is read: what is believed and what is read belong together.
+            self._believe(chunks, among)
             with Snapshot(self._engine) as rows:
                 for shard, records in chunks.items():
-                    for member in list(among.get(shard, ())):
-                        self._believe(member, shard)
                     gap = self._fold(shard, records, among, folded, rows)
                     if gap is not None:
                         gaps[shard] = gap
-            self._commit(list(folded.values()))
+            self._commit([*folded.values(), *(p for p in self._processes if p.name not in folded and p.has_pending)])
         except BaseException:
             for member in folded.values():
                 member.doubt()
             raise
+        self._hold_back()
         found: dict[str, Applied] = {}
         for shard in chunks:
             if (after := self._least(shard, among)) is not None:
                 begun = before[shard]
                 events = max(after.next - begun.next, 0) if begun is not None else 0
                 found[shard] = Applied(after, events, gap=gaps.get(shard))
-        self._unsent_events = sum(process.unsent_events() for process in self._processes)
         return found
+
+    def _hold_back(self) -> None:
+        """Note who has something to send; whoever has too much reads on when it is sent."""
+        self._waiting = frozenset(process for process in self._processes if process.due() is not None)
+        self._full = {process for process in self._processes if process.unsent_events() > MOST_UNSENT}
+        for process in self._full:
+            self._fall_behind([process], list(self._readers))
 
     def _fold(
         self, shard: str, records: Sequence[Delivered], among: Mapping[str, Sequence[Member]], folded: dict[str, Member],
         rows: Snapshot,
     ) -> int | None:  # fmt: skip
-        """All members through all pieces; the gap before which whoever is furthest behind stands."""
-        members, clock = list(among.get(shard, ())), time.perf_counter
-        gap: tuple[int, int] | None = None
+        """All members through all pieces; what came before its turn for all of them."""
+        members, clock = [member for member in among.get(shard, ()) if member not in self._full], time.perf_counter
         for start in range(0, len(records), PIECE_RECORDS):
             piece = records[start : start + PIECE_RECORDS]
-            follow = FollowOnce(shard, piece)
+            follow, gaps = FollowOnce(shard, piece), dict[Member, int]()
             for member in members:
-                position = member.position(shard)
-                stretch = follow(position)
-                if stretch.gap is not None and (gap is None or stretch.end.next < gap[0]):
-                    gap = (stretch.end.next, stretch.gap)
+                stretch = follow(member.position(shard))
+                if stretch.gap is not None:
+                    gaps[member] = stretch.gap
                 if stretch.facts:
                     folded[member.name] = member
                     began = clock()
                     member.follow(shard, piece, stretch, rows)
                     self.states.folded(member.name, shard, len(stretch.facts), clock() - began)
-            if gap is not None:
-                break
-        return None if gap is None else gap[1]
+            if gaps and (len(gaps) == len(members) or among is not self._readers):
+                return min(gaps.values(), default=None)
+            # What only some miss they look for beside.
+            members = [member for member in members if member not in gaps]
+            if gaps:
+                self._fall_behind(gaps, [shard])
+        return None
 
-    def _believe(self, member: Member, shard: str) -> None:
-        try:
-            member.believe([shard])
-        except Fenced as fenced:
-            self._leave(member, fenced)
+    def _believe(self, shards: Collection[str], among: Mapping[str, Sequence[Member]]) -> None:
+        """Read again what is doubted, for all members at once."""
+        doubtful: dict[Member, set[str]] = {}
+        for shard in shards:
+            for member in among.get(shard, ()):
+                if member.doubts(shard):
+                    doubtful.setdefault(member, set()).add(shard)
+        if not doubtful:
+            return
+        names = [member.name for member in doubtful]
+        with reading(self._engine) as connection:
+            found, held = positions.positions_of_each(connection, names), held_streams(connection, names)
+        for member, mine in doubtful.items():
+            try:
+                member.renew(mine, found.get(member.name, {}), held.get(member.name, {}))
+            except Fenced as fenced:
+                self._leave(member, fenced)
 
     def _least(self, shard: str, among: Mapping[str, Sequence[Member]]) -> Position | None:
         return min((m.position(shard) for m in among.get(shard, ())), key=lambda at: at.next, default=None)
 
     def _commit(self, members: Sequence[Member]) -> None:
-        """Whatever is pending of these, in one transaction; each by itself where that fails for a reason of one of them."""
+        """Whatever is pending of these, in one transaction; by halves where that fails for a reason of one of them."""
         try:
             self._commit_together(members)
         except (Otherwise, Fenced, Unwritable, DBAPIError) as error:
             if is_transient(error):
                 raise
-            log.info("%s: a turn is committed reader by reader: %s", self.name, error)
-            for member in members:
-                self._commit_alone(member)
+            if len(members) == 1:
+                self._commit_alone(members[0])
+                return
+            log.info("%s: a turn is committed in parts: %s", self.name, error)
+            half = len(members) // 2
+            self._commit(members[:half])
+            self._commit(members[half:])
 
     def _commit_together(self, members: Sequence[Member]) -> None:
         moves = [move for member in members for move in member.pending()]
@@ -330,25 +373,17 @@ class ReaderSet:
             except Otherwise as otherwise:
                 log.info("%s: %s reads again: %s", self.name, member.name, otherwise)
                 member.doubt()
-                for shard in [s for among in (self._readers, self.behind) for s, members in among.items() if member in members]:
-                    self._believe(member, shard)
+                for among in (self._readers, self.behind):
+                    self._believe([shard for shard, members in among.items() if member in members], among)
 
-    # In the thread: what processes want sent
-
-    def _unsent(self) -> dict[ProcessReader, Any]:
-        return {process: unsent for process in self._processes if (unsent := process.unsent())}
-
-    def _remember(self, told: Sequence[tuple[ProcessReader, Any, Any]]) -> None:
-        for process, wanted, failed in told:
-            process.sent(wanted, failed)
-        processes = [process for process, _, _ in told]
+    def _remember(self, process: ProcessReader, wanted: Any, failed: Any) -> None:
+        process.sent(wanted, failed)
         try:
-            self._commit(processes)
+            self._commit([process])
         except BaseException:
-            for process in processes:
-                process.doubt()
+            process.doubt()
             raise
-        self._unsent_events = sum(process.unsent_events() for process in self._processes)
+        self._hold_back()
 
     # In the loop
 
@@ -358,7 +393,5 @@ class ReaderSet:
             moved.add(self._moved.popleft())
         if moved:
             self._on_moved(moved)
-        if self._unsent_events:
-            self._to_send.set()
-        if self._unsent_events > MOST_UNSENT:
-            self._has_room.clear()
+        for process in self._waiting:
+            self._to_send[process].set()

@@ -96,14 +96,22 @@ class States:
         with self._lock:
             told, self._to_tell = self._to_tell, set()
             rows = [self._row(which) for which in sorted(told) if which in self._foldings]
+        try:
+            self._write(rows)
+        except BaseException:
+            with self._lock:
+                self._to_tell |= told
+            raise
+        return self._abandoned(left) if left else set()
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
         now = datetime.now(UTC)
         with self._engine.begin() as connection:
             _upsert(connection, reader_sets, [{"holder": self._holder, "set": self._set, "seen": rfc3339(now)}])
             if rows:
-                _upsert(connection, reader_states, rows)
+                _upsert(connection, reader_states, rows, unless_newer="epoch")
             # Of processes that are long gone, by any clock.
             connection.execute(delete(reader_sets).where(reader_sets.c.seen < rfc3339(now - timedelta(days=1))))
-        return self._abandoned(left) if left else set()
 
     def _row(self, which: Which) -> dict[str, Any]:
         folding = self._foldings[which]
@@ -122,7 +130,10 @@ class States:
         signs: dict[Which, Any] = dict.fromkeys(left)
         on = and_(reader_states.c.shard == positions.c.shard, reader_states.c.reader == positions.c.reader)
         columns = (positions.c.reader, positions.c.shard, positions.c.next, positions.c.epoch, reader_sets.c.seen)
-        joined = positions.outerjoin(reader_states, on).outerjoin(reader_sets, reader_sets.c.holder == reader_states.c.holder)
+        # What we told ourselves before says nothing of who has it now.
+        theirs = and_(reader_sets.c.holder == reader_states.c.holder, reader_sets.c.holder != self._holder)
+        on = and_(on, reader_states.c.epoch == positions.c.epoch)
+        joined = positions.outerjoin(reader_states, on).outerjoin(reader_sets, theirs)
         with reading(self._engine) as connection:
             mine = positions.c.reader.in_({reader for reader, _ in left})
             for reader, shard, *sign in connection.execute(select(*columns).select_from(joined).where(mine)):
@@ -191,9 +202,10 @@ def _state(row: Any, now: datetime) -> str:
     return PARKED if row.n and row.state == LIVE else str(row.state)
 
 
-def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], unless_newer: str = "") -> None:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert: Any = dialect.insert(table)
     keys = [column.name for column in table.primary_key.columns]
     others = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
+    where = table.c[unless_newer] <= insert.excluded[unless_newer] if unless_newer else None
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others, where=where), rows)

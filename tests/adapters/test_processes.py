@@ -88,8 +88,9 @@ def reading_set(views: Engine, send: Send) -> ReaderSet:
 
 async def turn(reader: ReaderSet | CollectorReader, chunks: Mapping[str, Sequence[Arrival]]) -> None:
     await reader.apply(chunks)
-    if isinstance(reader, ReaderSet) and reader.wants_to_send:
-        await reader.send_what_is_wanted()
+    for process in reader.processes if isinstance(reader, ReaderSet) else ():
+        if reader.wants_to_send(process):
+            await reader.send_for(process)
 
 
 def apply(reader: ReaderSet | CollectorReader, shard: str, records: Sequence[Arrival], size: int = 1000) -> None:

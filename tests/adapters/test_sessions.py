@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v7, FetchResponse_v7
 
-from adapters.kafka import hot
+from adapters.kafka import hot, sessions
 from adapters.kafka.bare import bare_consumer, stop_consumer
 from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
@@ -132,11 +132,11 @@ def test_a_session_that_the_broker_does_not_know_is_begun_anew(kafka: str, forgo
     """A broker that was started again has none; one with too many throws the oldest away."""
 
     async def play(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, topic: str) -> None:
-        named, sessions = Named(consumer), consumer._fetcher._client
+        named, client = Named(consumer), consumer._fetcher._client
         for n in range(10):
             await producer.send_and_wait(topic, b"%d" % n, partition=7)
             assert (await consumer.getone()).value == b"%d" % n
-        (session,) = sessions._sessions.values()
+        (session,) = client._sessions.values()
         setattr(session, forgotten, getattr(session, forgotten) + 1_000)
         for n in range(10, 20):
             await producer.send_and_wait(topic, b"%d" % n, partition=7 + n % 2)
@@ -182,3 +182,15 @@ def test_what_a_rebalance_brings_is_asked_for(kafka: str) -> None:
             await stop_consumer(second)
 
     asyncio.run(run())
+
+
+def test_a_broker_without_room_for_a_session_is_asked_for_everything_each_time() -> None:
+    """It says so by an id of 0; what it was asked for before means nothing to it."""
+    session = sessions._Session()
+    full = [("tally.events", [(n, 5, 1_000) for n in range(PARTITIONS)])]
+
+    for _ in range(3):
+        asked = session.next(FetchRequest(100, 1, 1_000, 0, full))
+        built = asked.build(FetchRequest_v7)
+        assert (built.session_id, built.session_epoch, asked.named) == (0, 0, PARTITIONS)
+        session.heard(asked, FetchResponse_v7(throttle_time_ms=0, error_code=0, session_id=0, topics=[]))

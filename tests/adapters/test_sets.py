@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from sqlalchemy import Connection, Engine, MetaData, Table, event, text
 
 from adapters.sql import reading
@@ -55,8 +58,13 @@ def make(views: Engine, names: Collection[str] = NAMES, outbox: Outbox | None = 
 
 async def turn(readers: ReaderSet, *chunks: tuple[Shard, Sequence[Delivery]]) -> None:
     await readers.apply({shard.name: records for shard, records in chunks})
-    if readers.wants_to_send:
-        await readers.send_what_is_wanted()
+    await send(readers)
+
+
+async def send(readers: ReaderSet) -> None:
+    for process in readers.processes:
+        if readers.wants_to_send(process):
+            await readers.send_for(process)
 
 
 async def begin(readers: ReaderSet, *shards: Shard) -> ReaderSet:
@@ -145,6 +153,8 @@ def test_what_was_left_to_a_process_that_is_gone_is_taken_back(views: Engine, mo
 
     async def run() -> None:
         readers = await begin(make(views), shard)
+        # It has told that it has the shard, and goes on telling that it lives.
+        await readers.look_after()
         projector(views, "b").claim([shard.name])
         await turn(readers, (shard, shard.deliveries(0, 10)))
         assert places(views, shard, names=("b",)) == {0}
@@ -267,7 +277,9 @@ def test_one_that_is_far_behind_catches_up_beside_and_joins(views: Engine, monke
             await turn(readers, (shard, shard.deliveries(200 + start // 4, 210 + start // 4)))
         assert readers.behind
         while readers.behind:
-            at = readers.behind_at(shard.name).next
+            position = await readers.behind_at(shard.name)
+            assert position is not None
+            at = position.next
             await readers.catch_up({shard.name: shard.deliveries(at, at + 40)})
         await turn(readers, (shard, shard.deliveries(250)))
 
@@ -359,7 +371,7 @@ def test_turns_go_on_while_commands_are_sent(views: Engine) -> None:
         readers = ReaderSet(views, "readers", [projector(views, "a"), ProcessReader(views, CLOSE, send)])
         await begin(readers, shard)
         await readers.apply({shard.name: shard.deliveries(0, 10)})
-        sending = asyncio.create_task(readers.send_what_is_wanted())
+        sending = asyncio.create_task(readers.send_for(readers.processes[0]))
         for start in range(10, 40, 10):
             await readers.apply({shard.name: shard.deliveries(start, start + 10)})
         assert places(views, shard, names=("a",)) == {40}
@@ -399,6 +411,86 @@ def test_a_command_that_no_broker_takes_parks_its_stream(views: Engine) -> None:
     assert (stream.reader, stream.stream, stream.waiting) == ("close_again", poison, 4)
     assert len({wish.id for wish in sent}) == 2 * 8
     assert places(views, shard, names=("a", "close_again")) == {12}
+
+
+def test_a_redrive_after_a_turn_that_failed_is_not_lost(views: Engine) -> None:
+    """What is believed of all shards is read before any row is: else a row of before is written under the redrive's generation."""
+    first, second = shards_of(2, 0)
+    for n in range(9):
+        first.append(f"s{n}")
+        second.append("s", "bad" if n == 4 else "retired")
+
+    def reads(event: object, record: object, session: object) -> None:
+        session.get(tallies, "nobody")  # type: ignore[attr-defined]
+        project(event, record, session)  # type: ignore[arg-type]
+
+    member = Projector(views, Projection("a", ("tally",), (tallies, entries), reads), names=named("a"))
+
+    async def run() -> None:
+        broken.add("bad")
+        readers = await begin(ReaderSet(views, "readers", [member]), first, second)
+        await turn(readers, (first, first.deliveries(0, 5)), (second, second.deliveries(0, 6)))
+        broken.clear()
+        for shard in (first, second):
+            member._doubt([shard.name])
+        assert projector(views, "a").redrive("tally/key/s").applied == 2
+        await turn(readers, (first, first.deliveries(5)), (second, second.deliveries(6)))
+
+    asyncio.run(run())
+
+    with reading(views) as connection:
+        assert parked_streams(connection) == []
+    assert digests(views, ("a",)) == {folded(views, first, second)}
+
+
+def test_a_process_that_cannot_send_holds_up_nobody(views: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the views, nor another process; it falls behind, and catches up when its broker is back."""
+    monkeypatch.setattr(sets, "MOST_UNSENT", 10)
+    (shard,) = shards_of(1, 60)
+    lame, well = Outbox(down=True), Outbox()
+    other = replace(CLOSE, name="another")
+
+    async def run() -> None:
+        processes = [ProcessReader(views, CLOSE, lame.send), ProcessReader(views, other, well.send)]
+        members = [projector(views, "a"), *processes]
+        readers = ReaderSet(views, "readers", members)
+        await begin(readers, shard)
+        for start in range(0, 60, 6):
+            await readers.apply({shard.name: shard.deliveries(start, start + 6)})
+            for process in readers.processes:
+                if readers.wants_to_send(process):
+                    with suppress(KafkaConnectionError):
+                        await readers.send_for(process)
+        assert places(views, shard, names=("a", "another")) == {60}
+        assert places(views, shard, names=("close_again",)) == {0}
+        assert [member.name for member in readers.behind[shard.name]] == ["close_again"]
+        lame.down = False
+        while (position := await readers.behind_at(shard.name)) is not None:
+            await send(readers)
+            await readers.catch_up({shard.name: shard.deliveries(position.next)})
+        await send(readers)
+
+    asyncio.run(run())
+
+    assert places(views, shard, names=("a", "another", "close_again")) == {60}
+    assert len({wish.id for wish in lame.wishes}) == len({wish.id for wish in well.wishes}) == 30
+
+
+def test_what_one_reader_misses_it_looks_for_beside(views: Engine) -> None:
+    """A topic whose head is gone holds up a new reader, and none of those that have read it."""
+    (shard,) = shards_of(1, 40)
+
+    async def run() -> None:
+        await turn(await begin(make(views, ("a", "b")), shard), (shard, shard.deliveries(0, 20)))
+        readers = await begin(make(views), shard)
+        applied = await readers.apply({shard.name: shard.deliveries(10)})
+        assert applied[shard.name].gap is None
+        assert [member.name for member in readers.behind[shard.name]] == ["c"]
+
+    asyncio.run(run())
+
+    assert places(views, shard, names=("a", "b")) == {40}
+    assert places(views, shard, names=("c",)) == {0}
 
 
 def test_people_are_told_who_reads_what(views: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

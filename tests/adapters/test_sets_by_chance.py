@@ -17,7 +17,7 @@ from adapters.views.sets import ReaderSet
 from adapters.views.wishes import Wish
 from tests.adapters.shards import Shard, broken
 from tests.adapters.test_processes import CLOSE
-from tests.adapters.test_sets import digests, folded, named, open_with_copies, projector
+from tests.adapters.test_sets import digests, folded, named, open_with_copies, projector, send
 
 REASONS = ("retired", "amend", "close", "bad", "worse")
 STEPS = st.one_of(
@@ -77,8 +77,8 @@ class Town:
         await self.try_to_send(readers)
 
     async def try_to_send(self, readers: ReaderSet) -> None:
-        if readers.wants_to_send and not self.is_down:
-            await readers.send_what_is_wanted()
+        if not self.is_down:
+            await send(readers)
 
     async def step(self, what: str, *given: object) -> None:
         match (what, *given):
@@ -104,8 +104,8 @@ class Town:
                 await self.readers.look_after()
             case ("catch up",):
                 for shard in self.shards:
-                    if shard.name in self.readers.behind:
-                        await self.readers.catch_up({shard.name: shard.deliveries(self.readers.behind_at(shard.name).next)})
+                    if (position := await self.readers.behind_at(shard.name)) is not None:
+                        await self.readers.catch_up({shard.name: shard.deliveries(position.next)})
             case ("break", str(reason)):
                 broken.add(reason)
             case ("mend", str(reason)):

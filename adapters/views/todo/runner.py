@@ -198,6 +198,9 @@ class TodoRunner:
         sent = await self._send([(task, _command_of(task)) for task in plan.tasks], now)
         if plan.errands:
             sent += await self._run_errands(plan)
+        elif not plan.is_cut:
+            # Whoever was still to be asked in this round is done otherwise: the next begins with those that were.
+            self._round.clear()
         self._last = self._closed(plan, sent)
         return sent
 

@@ -10,6 +10,9 @@ _COMMENT = "The sequence that each reader applies next in every shard. Advanced 
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        # A reader of before that still runs commits before the positions are copied, or not at all.
+        op.execute("lock table positions in access exclusive mode")
     wrote = sa.Column("wrote", sa.BigInteger(), nullable=False, server_default="0")
     _sort(("shard", "reader"), wrote, sqlite_with_rowid=False)
     op.add_column("parked", sa.Column("headers", sa.LargeBinary()))
