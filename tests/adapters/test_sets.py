@@ -414,7 +414,7 @@ def test_a_command_that_no_broker_takes_parks_its_stream(views: Engine) -> None:
 
 
 def test_a_redrive_after_a_turn_that_failed_is_not_lost(views: Engine) -> None:
-    """What is believed of all shards is read before any row is: else a row of before is written under the redrive's generation."""
+    """Believed is read before any row is: else a row of before the redrive is written under its generation."""
     first, second = shards_of(2, 0)
     for n in range(9):
         first.append(f"s{n}")
