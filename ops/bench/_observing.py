@@ -5,6 +5,7 @@ what is still missing, and writes what it saw into the look's file. It asks at a
 that asking takes, and not at all while nothing is missing.
 """
 
+import hashlib
 import os
 import resource
 import select
@@ -46,6 +47,11 @@ class Seen(BaseModel):
     seen: dict[str, float]
     looks: int
     cpu_seconds: float
+
+
+def address(inbox: Path) -> str:
+    """Linux' abstract one: a path may have 107 bytes, and folders of temporary files have more."""
+    return "\0" + hashlib.sha256(str(inbox).encode()).hexdigest()
 
 
 Ask = Callable[[Collection[str]], list[str]]
@@ -110,7 +116,7 @@ def asking(look: Look) -> tuple[Ask, int | None]:
 def main() -> None:
     look = Look.model_validate_json(_line())
     inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    inbox.bind(str(look.inbox))
+    inbox.bind(address(look.inbox))
     inbox.setblocking(False)
     ask, backend = asking(look)
     ask([""])

@@ -20,6 +20,7 @@ import uvloop
 from pydantic import BaseModel
 
 from adapters.kafka.commands import CommandSender, SignedCommand
+from ops.bench._observing import address
 from ops.bench._signing import Order, names_of, signed
 
 
@@ -85,7 +86,7 @@ async def send(order: Order, load: Sequence[SignedCommand]) -> Sent:
 
 def _teller(observer: Path) -> Callable[[str, float], None]:
     link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    link.connect(str(observer))
+    link.connect(address(observer))
     link.setblocking(False)
 
     def tell(name: str, now: float) -> None:

@@ -21,7 +21,8 @@ from adapters.kafka.publisher import Publisher
 from adapters.keys import ed25519_signer
 from adapters.sql.driver import session
 from adapters.sql.store import Store
-from adapters.views.projector import Projector
+from adapters.views import positions
+from adapters.views.sets import ReaderSet
 
 BUGS: dict[str, tuple[str, Callable[[], None]]] = {}
 """Each with the invariant that it breaks."""
@@ -141,13 +142,13 @@ def signature_not_checked() -> None:
 @plant("I1")
 def one_event_not_inserted() -> None:
     """A command of several events is half stored."""
-    original, due = Store._insert, every(5)
+    original, due = Store._written, every(5)
 
-    def insert(self: Store, connection: Any, sealed: Any, repeats: Any) -> None:
+    def written(self: Store, sealed: Any, repeats: Any) -> Any:
         kept = sealed.events[:-1] if due() else sealed.events
-        original(self, connection, replace(sealed, events=kept), repeats)
+        return original(self, replace(sealed, events=kept), repeats)
 
-    Store._insert = insert  # type: ignore[method-assign]
+    Store._written = written  # type: ignore[method-assign]
 
 
 @plant("SIG")
@@ -213,18 +214,17 @@ def repeats_come_first() -> None:
 @plant("I6")
 def position_in_another_transaction() -> None:
     """The position is committed, and the transaction of the rows then fails."""
-    original, due = Projector._commit, every(3)
+    original, due = ReaderSet._commit_together, every(3)
 
-    def commit(self: Any, steps: Any) -> Any:
-        if due():
-            with self._doubting(steps), self._engine.begin() as connection:
-                for shard, step in steps.items():
-                    self._advance(connection, shard, step)
-            with self._doubting(steps):
-                raise busy()
-        return original(self, steps)
+    def commit(self: Any, members: Any) -> None:
+        moves = [move for member in members for move in member.pending()]
+        if moves and due():
+            with self._engine.begin() as connection:
+                positions.advance(connection, moves)
+            raise busy()
+        original(self, members)
 
-    Projector._commit = commit  # type: ignore[method-assign]
+    ReaderSet._commit_together = commit  # type: ignore[method-assign]
 
 
 @plant("I6")
