@@ -130,12 +130,14 @@ class Town:
         """By those that read now: what they have in memory has to be right."""
         broken.clear()
         self.is_down = False
-        await self.redrive()
-        for _ in range(3):
+        for round_ in range(4):
             await self.step("take back")
             for shard in self.shards:
                 await self.step("catch up")
                 await self.deliver(self.readers, shard, self.at[shard.name], len(shard.values) + 1)
+            if round_ == 1:
+                # When all that was folded before is remembered, what it parks among it. Nothing is parked after this.
+                await self.redrive()
 
     def check(self) -> None:
         """First sent, then remembered; and no reader is where it cannot be."""
