@@ -64,7 +64,7 @@ class _InSession(FetchRequest):  # type: ignore[misc]
     def build(self, request_struct_class: Any) -> Any:
         if request_struct_class.API_VERSION < FIRST_VERSION:
             return super().build(request_struct_class)
-        session, full = self._session, self._topics
+        session, full = self._session, self.topics
         changed = []
         for topic, partitions in full:
             if fresh := [part for part in partitions if session.known.get((topic, part[0])) != part[1]]:
@@ -74,7 +74,7 @@ class _InSession(FetchRequest):  # type: ignore[misc]
             forgotten[topic].append(partition)
         self._topics = changed
         try:
-            built = super().build(request_struct_class)
+            built: Any = super().build(request_struct_class)
         finally:
             self._topics = full
         built.session_id, built.session_epoch = session.id, session.epoch
