@@ -85,7 +85,8 @@ class KafkaSource:
         if first == last and last:
             raise RangeMissing(f"{shard} is empty, though it held {last} records. The audit log may have them: --source log")
         highest, offset = self._scanned.get(shard, (-1, first))
-        if offset < last and (newest := await self._newest(shard, tp, last)) == last - 1:
+        newest = await self._newest(shard, tp, last) if offset < last else None
+        if newest is not None and newest == last - 1:
             # A topic in which each sequence is at least once has no higher one than it has places, and this is the highest
             # that it can have. If one is missing for which another is there, reading it tells.
             highest = newest
