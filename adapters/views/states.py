@@ -83,14 +83,6 @@ class States:
                 folding.seconds += seconds
                 self._to_tell.add((reader, shard))
 
-    def seconds(self) -> dict[str, float]:
-        """Of folding, by reader, since the shards were claimed."""
-        found: dict[str, float] = {}
-        with self._lock:
-            for (reader, _), folding in self._foldings.items():
-                found[reader] = found.get(reader, 0.0) + folding.seconds
-        return found
-
     def tell(self, left: Collection[Which]) -> set[Which]:
         """Write what has changed, and a sign of life. Of what was left to somebody else: what nobody reads any more."""
         with self._lock:
