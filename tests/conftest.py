@@ -26,6 +26,9 @@ from tests.chance import pytest_sessionstart as pytest_sessionstart
 KAFKA_IMAGE = "apache/kafka:4.4.0"
 POSTGRES_IMAGE = "postgres:15"
 
+# Brokers of tests live for a minute: what the second compiler gains they never see.
+os.environ.setdefault(local_kafka.JVM_OPTIONS, "-XX:TieredStopAtLevel=1")
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
