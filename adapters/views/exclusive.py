@@ -2,15 +2,19 @@
 
 import os
 import re
+import time
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn, Self
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.locks import AlreadyRuns, Holder, hold, lock_of
+
+ENDING_SECONDS = 5.0
+"""A lock that nobody is seen to hold is waited for so long: the server ends a session a little after its process."""
 
 
 class ViewTaken(RuntimeError):
@@ -49,7 +53,8 @@ class Exclusive:
         try:
             if self._session is not None:
                 self._session.exec_driver_sql(f"select 1 {self._comment}")
-        except DBAPIError:
+        except SQLAlchemyError:
+            # Also one that says that the session was found broken before.
             return False
         return self._depth > 0
 
@@ -57,13 +62,17 @@ class Exclusive:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         # Out of the pool: a lock must not come back with a connection that somebody else is given.
         connection.detach()
-        self._stack.callback(connection.close)
+        self._stack.callback(_end, connection)
         key = int.from_bytes(sha256(f"view {self._view}".encode()).digest()[:8], signed=True)
         # The server shows a session's last statement to whoever asks, so the holder's name is in it.
-        if not connection.exec_driver_sql(f"select pg_try_advisory_lock({key}) {self._comment}").scalar_one():
+        deadline = time.monotonic() + ENDING_SECONDS
+        while not connection.exec_driver_sql(f"select pg_try_advisory_lock({key}) {self._comment}").scalar_one():
             holder = connection.execute(_HOLDER, {"high": key >> 32 & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}).scalar()
-            self._stack.close()
-            self._refuse(_COMMENT.findall(holder or ""))
+            if holder is not None or time.monotonic() > deadline:
+                self._stack.close()
+                self._refuse(_COMMENT.findall(holder or ""))
+            # It was let go between the two, or by a session that is just being ended.
+            time.sleep(0.05)
         self._session = connection
 
     def _lock_file(self) -> None:
@@ -81,6 +90,16 @@ class Exclusive:
     def _refuse(self, holders: list[str]) -> NoReturn:
         who = holders[0] if holders else "another process, which does not say which it is"
         raise ViewTaken(f"{self._view} is taken: {who}. Wait until that has ended, or end it")
+
+
+def _end(session: Connection) -> None:
+    try:
+        # By ourselves: to the next who asks, a session that is only being ended still holds its locks.
+        session.exec_driver_sql("select pg_advisory_unlock_all()")
+    except SQLAlchemyError:
+        pass
+    finally:
+        session.close()
 
 
 _STRANGE = re.compile(r"[^\w .,:+-]")
