@@ -4,7 +4,7 @@ Without an SDK that `ops` sets up, every call is OpenTelemetry's own no-op. No a
 readers, topics and partitions only.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +24,8 @@ GAPS = ("spaceos.reader.gaps", "{gap}", "Chunks that did not continue the positi
 CHUNK = ("spaceos.reader.chunk.size", "{event}", "Events of a chunk that were applied together")
 SECONDS = ("spaceos.reader.chunk.duration", "s", "From taking a chunk to its commit")
 DELAY = ("spaceos.reader.delay", "s", "From the time of a chunk's last record to its commit")
+FOLDED = ("spaceos.reader.fold.events", "{event}", "Events that a reader folded, one of a set")
+FOLD_SECONDS = ("spaceos.reader.fold.duration", "s", "Time that a reader took to fold, all in all")
 LAG_EVENTS = ("spaceos.reader.lag", "{record}", "Records of a partition that are published and not applied")
 LAG_SECONDS = ("spaceos.reader.lag.time", "s", "Age of the last applied record, where others wait; otherwise 0")
 
@@ -61,6 +63,20 @@ def gauge(metric: Named) -> Any:
     """The last value."""
     name, unit, meaning = metric
     return metrics.get_meter(INSTRUMENTATION).create_gauge(name, unit, meaning)
+
+
+def observe_folds(totals: Callable[[], Mapping[str, tuple[int, float]]]) -> None:
+    """Tell what each reader of this process has folded, whenever somebody asks: events and seconds, by reader."""
+
+    def seen(which: int) -> Callable[[metrics.CallbackOptions], Iterator[metrics.Observation]]:
+        def observe(_: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
+            for reader, total in totals().items():
+                yield metrics.Observation(total[which], {"reader": reader})
+
+        return observe
+
+    for which, (name, unit, meaning) in enumerate((FOLDED, FOLD_SECONDS)):
+        metrics.get_meter(INSTRUMENTATION).create_observable_counter(name, [seen(which)], unit, meaning)
 
 
 class WorkerTelemetry:
@@ -104,7 +120,7 @@ def start_decision(traceparent: str, kind: str) -> tuple[Span, str]:
 
 
 class ReaderTelemetry:
-    """What one reader tells."""
+    """What one reader of a group tells, which may be a set of them."""
 
     def __init__(self, reader: str) -> None:
         self._reader = reader

@@ -18,7 +18,7 @@ from adapters.audit.checking import Verify
 from adapters.audit.log import AuditLog
 from adapters.audit.patrol import Patrol, Tampering
 from adapters.audit.policy import KnownLog, Policy
-from adapters.audit.reader import REST_BYTES, REST_SECONDS, SIGN_SECONDS, Clock, SequencerReader
+from adapters.audit.reader import GATHER_SECONDS, SIGN_SECONDS, Clock, SequencerReader
 from adapters.audit.witnesses import WitnessRefused, gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
 from adapters.http import Application, audit_app, bearer, serving
@@ -79,7 +79,6 @@ async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
 
     Raises GroupFailed, RolledBack, Forked, Released, AlreadyRuns.
     """
-    from adapters.faust.backlog import Rest
     from adapters.faust.group import Group
     from ops.serve import hold_slot, stop_on_signals
 
@@ -99,8 +98,8 @@ async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
         reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=alarm.halted)
         log, policy = AuditLog(engine), audit_policy(deployment)
         clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED)
-        rest = Rest(REST_SECONDS, REST_BYTES)
-        group = Group(reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, rest=rest)
+        life = heartbeat.beat
+        group = Group(reader, client, network=deployment.network, instance=instance, on_life=life, gather=GATHER_SECONDS)
         collect_rarely()
         if (port := deployment.settings.audit_port) is not None:
             app = _http(deployment, log, policy, sender)

@@ -19,7 +19,7 @@ from adapters.kafka.publisher import Publisher
 from adapters.locks import hold, lock_of
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
-from adapters.telemetry import PublisherTelemetry, WorkerTelemetry
+from adapters.telemetry import PublisherTelemetry, WorkerTelemetry, observe_folds
 from adapters.views import Projector
 from adapters.views.catching import work_beside
 from adapters.views.collecting import Arrived, CollectorReader
@@ -88,8 +88,10 @@ async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
         store.engine.dispose()
 
 
-REST = (0.010, 64 * 1024)
-"""Seconds and bytes: what comes to readers gathers so long after a turn, since a turn costs more than its records."""
+GATHER_SECONDS = 0.02
+"""What flows to readers is applied in turns that are worth so much time: a turn costs more than its records."""
+OUTCOMES_SECONDS = 0.1
+"""Lists hear what became of their tasks so often."""
 
 
 async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str | None = None) -> None:
@@ -98,7 +100,7 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     Raises GroupFailed, NoSuchSet, NoSuchReader, AlreadyRuns.
     """
     # Faust takes longer to import than all the rest, and the worker, which never needs it, starts again in a hurry.
-    from adapters.faust import NO_REST, Group, Lookout, Rest
+    from adapters.faust import Group, Lookout
 
     heartbeat, stop = Heartbeat(), asyncio.Event()
     wanted = deployment.streams_of(name)
@@ -113,18 +115,20 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     views = [stream for stream in deployment.streams if isinstance(stream, Projection)]
     lists, lookout = Lists(engine, listings, views, send), Lookout(client)
 
-    def group(reader: "Reader", rest: Rest = NO_REST) -> Group:
+    def group(reader: "Reader") -> Group:
         return Group(
-            reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout, rest=rest
-        )
+            reader, client, network=deployment.network, instance=instance, on_life=heartbeat.beat, lookout=lookout,
+            gather=GATHER_SECONDS,
+        )  # fmt: skip
 
     states = States(engine, name)
+    observe_folds(states.totals)
     works = [group(CollectorReader(engine, x, send, _raw, states)).run(stop) for x in wanted if isinstance(x, Collector)]
     works += [lists.run(stop, heartbeat.beat), _tell_outcomes(deployment, lists, stop)] if listings else []
     members = [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]
     readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved, states=states)
     works += [_until(stop, work_beside(readers, client, heartbeat.beat))]
-    works += [group(readers, Rest(*REST)).run(stop)] if members else []
+    works += [group(readers).run(stop)] if members else []
     collect_rarely()
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -184,7 +188,7 @@ def _member(engine: Engine, stream: Projection | Process, send: Send) -> Project
 async def _tell_outcomes(deployment: Deployment, lists: Lists, stop: asyncio.Event) -> None:
     """What was missed while nobody listened is repeated when its task is sent again."""
     client, partitions = deployment.settings.kafka_client_options(), deployment.settings.partitions
-    async with watching_outcomes(client, deployment.contexts(), partitions) as outcomes:
+    async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS) as outcomes:
         while not stop.is_set():
             if answers := await outcomes.answers():
                 await lists.hear(answers)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS = 1_000
 BATCH_SHARDS = 500
 """A seal names each of its batch's shards, 110 bytes each, and an entry's length has 16 bits (c2sp.org/tlog-tiles)."""
-REST_SECONDS, REST_BYTES = 0.15, 512 * 1024
-"""What comes gathers for so long after a batch, or until it is so much: a seal for every record would be waste."""
+GATHER_SECONDS = 0.15
+"""What flows is taken in batches worth so much time: a seal for every record would be waste."""
 GAP_SECONDS = 30.0
 SIGN_SECONDS = 1.0
 IDLE_SECONDS = 60.0

@@ -4,8 +4,7 @@ An agent of stock Faust carries 10,000 events a second, acknowledges what failed
 receives chunks of up to 500 records of one partition, and begins after every rebalance where SQL says.
 """
 
-from adapters.faust.backlog import NO_REST, Rest
 from adapters.faust.group import Group, GroupFailed, Reader
 from adapters.faust.watchdog import Lookout
 
-__all__ = ["NO_REST", "Group", "GroupFailed", "Lookout", "Reader", "Rest"]
+__all__ = ["Group", "GroupFailed", "Lookout", "Reader"]

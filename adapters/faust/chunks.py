@@ -28,12 +28,9 @@ from adapters.kafka.pace import Pace, Wait
 CHUNK_RECORDS = 500
 FETCH_WAIT_MS = 100
 """A fetch that waits at the broker holds back the next one for partitions that were read empty meanwhile: not for long."""
-IDLE_WAIT_MS = 200
+IDLE_WAIT_MS = 500
 """Where nothing has come, thirty groups ask half as often. What comes is answered at once, but the fetch that was sent beside
 it is not taken back: with a second at the broker, the first burst after a silence reached the views 0.4 s later."""
-
-FLOOD_WAIT = (10, 64 * 1024)
-"""Milliseconds and bytes."""
 
 Resume = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 """From which offsets to read these partitions, which have just been assigned."""
@@ -68,7 +65,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        keep_hot(self._ensure_consumer())
+        keep_hot(self._ensure_consumer(), self.app.gather_seconds)
 
     async def stop(self) -> None:
         if self._started.is_set():
@@ -140,7 +137,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._applied: dict[TP, int] = {}
-        self._pace = Pace(Wait(FETCH_WAIT_MS), Wait(IDLE_WAIT_MS), Wait(*FLOOD_WAIT))
+        self._pace = Pace(Wait(FETCH_WAIT_MS), Wait(IDLE_WAIT_MS))
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -249,6 +246,7 @@ class App(faust.App):
     partitions: Mapping[str, int]
     """Of each topic, as they were when the group was started."""
     resume: Resume
+    gather_seconds: float
     polled_at: float = 0.0
 
     def _new_transport(self) -> Transport:
@@ -273,8 +271,11 @@ REQUIRED: Mapping[str, Any] = {
 }
 
 
-def make_app(name: str, client: Mapping[str, Any], resume: Resume, *, instance: str | None = None) -> App:
-    """A group member. `client` are aiokafka's options; `instance` makes it a static member of that name."""
+def make_app(name: str, client: Mapping[str, Any], resume: Resume, *, instance: str | None = None, gather: float = 0.0) -> App:
+    """A group member. `client` are aiokafka's options; `instance` makes it a static member of that name.
+
+    Where records flow, what comes in `gather` seconds is fetched together.
+    """
     app = App(
         name,
         broker=f"kafka://{client['bootstrap_servers'].split(',')[0]}",
@@ -290,7 +291,7 @@ def make_app(name: str, client: Mapping[str, Any], resume: Resume, *, instance: 
         stream_buffer_maxsize=16,
         **REQUIRED,
     )
-    app.client, app.partitions, app.resume = dict(client), {}, resume
+    app.client, app.partitions, app.resume, app.gather_seconds = dict(client), {}, resume, gather
     assert_safe(app)
     return app
 

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from adapters.faust.backlog import NO_REST, Backlog, Chunk, Rest
+from adapters.faust.backlog import Backlog, Chunk
 from adapters.faust.chunks import App, ChunkSchema, Consumer, make_app
 from adapters.faust.watchdog import Lookout, Watchdog
 from adapters.kafka.locate import Behind, Looking, Lost, Places, Unanswered, looking
@@ -73,18 +73,18 @@ class Group:
         instance: str | None = None,
         on_life: Callable[[], None] = lambda: None,
         lookout: Lookout | None = None,
-        rest: Rest = NO_REST,
+        gather: float = 0.0,
     ) -> None:
         """`client` are aiokafka's options. `instance` makes a static member: it must be unique among those that live.
 
         `on_life` is called while the group reads, or could. `lookout` may be shared by the groups of a process.
-        `rest` lets turns grow under load.
+        Under load a turn has what comes in `gather` seconds, at least: a turn costs more than its records.
         """
         self._reader, self._client = reader, dict(client)
-        self._app: App = make_app(f"{network}.{reader.name}", client, self._resume, instance=instance)
+        self._app: App = make_app(f"{network}.{reader.name}", client, self._resume, instance=instance, gather=gather)
         self._topic = self._app.topic(*reader.topics, key_type=bytes, value_type=bytes, schema=ChunkSchema())
         self._app.agent(self._topic, name=reader.name)(self._receive)
-        self._backlog = Backlog(rest=rest)
+        self._backlog = Backlog()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recoveries: dict[str, asyncio.Task[None]] = {}
         self._telemetry = ReaderTelemetry(reader.name)

@@ -142,11 +142,13 @@ def _answer(value: bytes) -> Answer:
 
 
 @asynccontextmanager
-async def watching_outcomes(client: Mapping[str, Any], contexts: Collection[str], partitions: int) -> AsyncIterator[Outcomes]:
-    """Begin before sending, or an outcome may be missed."""
+async def watching_outcomes(
+    client: Mapping[str, Any], contexts: Collection[str], partitions: int, gather: float = 0.0
+) -> AsyncIterator[Outcomes]:
+    """Begin before sending, or an outcome may be missed. Where many come, they are fetched once in `gather` seconds."""
     async with bare_consumer(client, max_poll_records=5000) as consumer:
         places = [TopicPartition(f"{context}.outcomes", n) for context in contexts for n in range(partitions)]
-        keep_hot(consumer)
+        keep_hot(consumer, gather)
         await tell_topics(consumer, {place.topic for place in places})
         consumer.assign(places)
         for place, end in (await consumer.end_offsets(places)).items():

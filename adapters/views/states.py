@@ -45,6 +45,7 @@ class States:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{name}"
         self._lock = Lock()
         self._foldings: dict[Which, Folding] = {}
+        self._totals: dict[str, tuple[int, float]] = {}
         self._to_tell: set[Which] = set()
         self._signs: dict[Which, tuple[Any, float]] = {}
 
@@ -77,11 +78,18 @@ class States:
 
     def folded(self, reader: str, shard: str, events: int, seconds: float) -> None:
         with self._lock:
+            so_far = self._totals.get(reader, (0, 0.0))
+            self._totals[reader] = (so_far[0] + events, so_far[1] + seconds)
             folding = self._foldings.get((reader, shard))
             if folding is not None:
                 folding.events += events
                 folding.seconds += seconds
                 self._to_tell.add((reader, shard))
+
+    def totals(self) -> Mapping[str, tuple[int, float]]:
+        """Events and seconds of fold of each reader, since this process began; they only grow."""
+        with self._lock:
+            return dict(self._totals)
 
     def tell(self, left: Collection[Which]) -> set[Which]:
         """Write what has changed, and a sign of life. Of what was left to somebody else: what nobody reads any more."""

@@ -15,9 +15,8 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import Engine
 
 from adapters.audit import AuditLog, Sequencer, check_log
-from adapters.audit.reader import REST_BYTES, REST_SECONDS, Clock, SequencerReader
+from adapters.audit.reader import GATHER_SECONDS, Clock, SequencerReader
 from adapters.audit.signing import sign_head
-from adapters.faust.backlog import Rest
 from adapters.faust.group import Group
 from adapters.garbage import collect_rarely
 from adapters.kafka.topics import create_topics, topics_of
@@ -181,7 +180,7 @@ async def _fresh(client: Mapping[str, Any], folder: Path, signer: Signer) -> Mea
         ages.extend(now - sent.pop(place) for place in covered)
 
     clock, stop = Clock(reader, sequencer, NOTES, folder / "last-signed", on_signed=signed), asyncio.Event()
-    group = Group(reader, client, network="bench", rest=Rest(REST_SECONDS, REST_BYTES))
+    group = Group(reader, client, network="bench", gather=GATHER_SECONDS)
     tasks = [asyncio.create_task(group.run(stop)), asyncio.create_task(clock.run())]
     producer = AIOKafkaProducer(**client, acks="all")
     await producer.start()

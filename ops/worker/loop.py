@@ -33,9 +33,9 @@ MAX_BATCH = 1000
 POLL_MS = 200
 OPENING_MS = 10
 """A poll of those partitions that are open, while others are still compared with their topics."""
-BUSY, IDLE = Wait(100), Wait(200)
-FLOODED = Wait(10, 65_536)
-"""Where commands flow, batches are worth 10 ms."""
+BUSY, IDLE = Wait(100), Wait(500)
+GATHER_SECONDS = 0.015
+"""Where commands flow, batches are worth so much time: a batch of one costs half of what a batch of ten does."""
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
@@ -89,7 +89,7 @@ class Worker:
         self._assigned: frozenset[aiokafka.TopicPartition] = frozenset()
         self._stop = asyncio.Event()
         self._checked_ends_at = time.monotonic()
-        self._pace = Pace(BUSY, IDLE, FLOODED)
+        self._pace = Pace(BUSY, IDLE)
 
     def stop(self) -> None:
         """Finish the batch in hand and return from `run`."""
@@ -115,7 +115,7 @@ class Worker:
             metadata_max_age_ms=5_000,
         )
         await consumer.start()
-        keep_hot(consumer)
+        keep_hot(consumer, GATHER_SECONDS)
         publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))

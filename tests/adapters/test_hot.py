@@ -188,7 +188,7 @@ class Brokers:
         self.asked_at = dict.fromkeys(tps, self.now)
         self._records: dict[TopicPartition, Any] = {}
         self._in_flight: set[int] = set()
-        self._fetch_max_wait_ms = 100
+        self._fetch_max_wait_ms, self._fetcher_timeout = 100, 0.2
         self._answers: list[tuple[float, int, list[TopicPartition]]] = []
         self.fetches, self.named = 0, 0
 
@@ -203,9 +203,9 @@ class Brokers:
                 by_node.setdefault(tp.partition % 3, []).append(tp)
         return list(by_node.items()), {}, 0.2, False, []
 
-    def play(self, seconds: float) -> float:
+    def play(self, seconds: float, gather: float = 0.0) -> float:
         """The longest that a partition was not asked for, not counting how long it is being asked for."""
-        longest, end, hot_fetch = 0.0, self.now + seconds, hot._HotFetch(self, self)
+        longest, end, hot_fetch = 0.0, self.now + seconds, hot._HotFetch(self, self, gather)
         while self.now < end:
             requests, _, timeout, *_ = hot_fetch.actions(self.assignment)
             for node, tps in requests:
@@ -245,5 +245,38 @@ def test_no_partition_of_any_broker_is_forgotten(seed: int, monkeypatch: pytest.
 
         assert longest < 2 * hot.ALL_SECONDS
         assert brokers.named < brokers.fetches * PARTITIONS / 3 / 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.chance
+@pytest.mark.parametrize("seed", seeds(5))
+def test_under_load_each_broker_is_asked_no_more_often_than_its_reader_can_use(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        brokers, gather = Brokers(random.Random(seed)), 0.02
+        monkeypatch.setattr(hot, "time", SimpleNamespace(monotonic=lambda: brokers.now))
+
+        longest = brokers.play(20, gather)
+
+        # Three brokers; at the beginning it is not known yet that records flow.
+        assert brokers.fetches <= 3 * (20 / gather + hot.FLOWING + 1)
+        assert longest < 2 * hot.ALL_SECONDS + gather
+
+    asyncio.run(run())
+
+
+def test_what_comes_after_a_silence_is_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its reader gathers where records flow."""
+
+    async def run() -> None:
+        brokers = Brokers(random.Random(0))
+        brokers.busy = set()
+        monkeypatch.setattr(hot, "time", SimpleNamespace(monotonic=lambda: brokers.now))
+
+        longest = brokers.play(20, 0.04)
+
+        assert longest == 0
 
     asyncio.run(run())

@@ -54,6 +54,10 @@ class Up:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port + part}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
+    def measures(self, part: int, name: str, reader: str) -> bool:
+        lines = self.metrics(part).splitlines()
+        return any(line.startswith(f"{name}{{") and f'reader="{reader}"' in line for line in lines)
+
     def spans(self) -> list[dict[str, Any]]:
         files = (self.home / "traces").glob("*.jsonl")
         return [json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()]
@@ -99,7 +103,8 @@ def test_a_command_is_traced_and_counted_from_the_client_to_the_view(up: Up) -> 
     _until(lambda: [s for s in up.spans() if s["name"] == "apply" and _is_linked(s, linked)], "the view's span")
     _until(lambda: 'outcome="accepted"' in up.metrics(0), "the worker's count")
     _until(lambda: "spaceos_publisher_published_total" in up.metrics(0), "the publisher's count")
-    _until(lambda: 'reader="key_registry"' in up.metrics(1), "the reader's count")
+    _until(lambda: up.measures(1, "spaceos_reader_events_total", "readers.default"), "the count of the readers' set")
+    _until(lambda: up.measures(1, "spaceos_reader_fold_duration_seconds_total", "key_registry"), "the reader's own")
 
 
 def test_a_second_up_on_the_same_home_says_who_runs_there_and_changes_nothing(up: Up) -> None:

@@ -527,6 +527,8 @@ def grown(copied: Copied) -> list[Any]:
     audit = engine_for(f"sqlite:///{copied.home}/audit.db")
     sequencer = Sequencer(audit, "dev", [], writer_signed(copied.deployment))
     sequencer.claim([])
+    # The first look only notes where the log is.
+    sequencer.seal_idle()
     sequencer.seal_idle()
     assert not AuditLog(audit).is_signed()
     audit.dispose()
