@@ -190,7 +190,7 @@ def _member(deployment: Deployment, engine: Engine, stream: Projection | Process
 async def _tell_outcomes(deployment: Deployment, lists: Lists, stop: asyncio.Event) -> None:
     """What was missed while nobody listened is repeated when its task is sent again."""
     client, partitions = deployment.settings.kafka_client_options(), deployment.settings.partitions
-    async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS) as outcomes:
+    async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS, deployment.vouch) as outcomes:
         while not stop.is_set():
             if answers := await outcomes.answers():
                 await lists.hear(answers)

@@ -162,7 +162,7 @@ def test_two_records_of_an_entitled_writer_for_one_place_are_two_histories() -> 
     twin = replace(forged_at(shard, 3, WRITER, time="2026-01-01T00:00:00.000009Z"), offset=4)
 
     for records in ([*shard.records[:4], twin, *shard.records[4:]], [*shard.records[:3], twin, *shard.records[3:]]):
-        with pytest.raises(ChainBroken, match="sequence [34]"):
+        with pytest.raises(ChainBroken, match=r"sequence [34]"):
             follow(shard.name, Position(), records, vouch=vouched_by(NETWORK, [WRITER.did], verify))
 
 
