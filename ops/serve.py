@@ -77,8 +77,9 @@ async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
     client = deployment.settings.kafka_client_options()
     publisher = Publisher(Outbox(store.engine), client, on_publish=PublisherTelemetry().published)
     worker = Worker(
-        store, decider, publisher, deployment.contexts(), client, on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member
-    )
+        store, decider, publisher, deployment.contexts(), client, deployment.settings.partitions,
+        on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member,
+    )  # fmt: skip
     stop_on_signals(worker.stop)
     collect_rarely()
     try:

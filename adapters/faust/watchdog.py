@@ -17,6 +17,7 @@ from faust.types import TP
 
 from adapters.faust.chunks import App
 from adapters.kafka.bare import bare_consumer, tell_topics
+from adapters.kafka.topics import PartitionsChanged
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,6 @@ STALLED_SECONDS = 15.0
 
 class Stalled(Exception):
     """No poll, or no progress, for too long."""
-
-
-class PartitionsChanged(Exception):
-    """A topic has other partitions than when the group began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +164,9 @@ class Watchdog:
 
     async def _look(self) -> None:
         seen = await self._lookout.look(self._topics)
-        if (partitions := self._mine(seen.partitions)) != self._partitions:
-            raise PartitionsChanged(f"{partitions} instead of {self._partitions}")
+        for topic, found in self._mine(seen.partitions).items():
+            if found != self._partitions.get(topic, found):
+                raise PartitionsChanged(topic, found, self._partitions[topic])
         for tp in {TP(*tp) for tp in self._app.consumer.assignment()}:
             self._progress(tp, seen.ends[tp], await self._app.consumer.position(tp))
 

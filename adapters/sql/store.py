@@ -158,6 +158,14 @@ class Store:
             asking.ask([self._sql.advanced([anew])])
         return anew
 
+    def pass_over(self, shard: Shard, position: int) -> Shard:
+        """Nothing is to be decided before that position. Raises Fenced."""
+        after = replace(shard, position=position)
+        with session(self.engine) as asking, asking.transaction():
+            self._lock(asking, Decided([shard], clock.now(), seal=lambda _: Sealed([])))
+            asking.ask([self._sql.advanced([after])])
+        return after
+
     def shards(self) -> list[Shard]:
         """All counter rows."""
         with reading(self.engine) as connection:

@@ -19,6 +19,7 @@ from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 from adapters.kafka.producing import STOP_SECONDS
 from adapters.kafka.publisher import Publisher
+from adapters.kafka.topics import PartitionsChanged
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -76,6 +77,7 @@ class Worker:
         publisher: Publisher,
         contexts: Sequence[str],
         client: Mapping[str, Any],
+        partitions: int,
         *,
         on_batch: Callable[[Sealed, float], None] = lambda _sealed, _seconds: None,
         on_poll: Callable[[], None] = lambda: None,
@@ -83,7 +85,7 @@ class Worker:
     ) -> None:
         self._store, self._decider, self._publisher = store, decider, publisher
         self._topics = [f"{context}.commands" for context in contexts]
-        self._client, self._instance = dict(client), instance
+        self._client, self._partitions, self._instance = dict(client), partitions, instance
         self._on_batch, self._on_poll = on_batch, on_poll
         self._places: dict[aiokafka.TopicPartition, _Place] = {}
         self._assigned: frozenset[aiokafka.TopicPartition] = frozenset()
@@ -96,7 +98,7 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until stopped. Raises CommandsLost, Stalled, StoreBehind, Forked; whatever else fails is recovered from."""
+        """Until stopped. Raises CommandsLost, PartitionsChanged, Stalled; whatever else fails is recovered from."""
         partitions: dict[str, int] = {}
         consumer = aiokafka.AIOKafkaConsumer(
             **self._client,
@@ -119,6 +121,7 @@ class Worker:
         publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))
+            self._compare_partitions(partitions)
             consumer.subscribe(self._topics, listener=_Forgetful(self._places))
             while not self._stop.is_set():
                 self._on_poll()
@@ -226,8 +229,7 @@ class Worker:
             return
         is_first = shard.position <= begin or not shard.position_hash
         consumer.seek(partition, shard.position if is_first else shard.position - 1)
-        count = len(consumer.partitions_for_topic(partition.topic) or ())
-        door = Door(shard.context, partition.partition, count, self._decider.network)
+        door = Door(shard.context, partition.partition, self._partitions, self._decider.network)
         is_open = self._publisher.is_level(shard.id)
         (consumer.resume if is_open else consumer.pause)(partition)
         self._places[partition] = _Place(door, shard, is_first, is_open, time.monotonic())
@@ -268,6 +270,8 @@ class Worker:
         if now - self._checked_ends_at < 5.0 or not self._places:
             return
         self._checked_ends_at = now
+        self._compare_partitions({topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics})
+        await self._pass_markers(consumer)
         ends = await consumer.end_offsets(list(self._places))
         for partition, end in ends.items():
             place = self._places.get(partition)
@@ -277,6 +281,26 @@ class Worker:
                 place.progressed_at = now
             elif now - place.progressed_at > (STALLED_SECONDS if place.is_open else OPENING_SECONDS):
                 raise Stalled(f"{partition.topic}/{partition.partition} ends at {end}, we stay at {place.shard.position}")
+
+    def _compare_partitions(self, known: Mapping[str, int]) -> None:
+        # Another owner would decide what belongs here: before anything is decided, and not only where a record comes.
+        for topic, found in known.items():
+            if found and found != self._partitions:
+                raise PartitionsChanged(topic, found, self._partitions)
+
+    async def _pass_markers(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Move the positions behind what no poll returns: the markers of clients' transactions. Raises Fenced.
+
+        Left before them, a position looks like a stall, and like lost commands once they and what was before them are deleted.
+        """
+        for partition, place in list(self._places.items()):
+            if not place.is_open or partition not in consumer.assignment():
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    reached = await consumer.position(partition)
+                    if reached > place.shard.position and place.is_confirmed:
+                        place.shard = await asyncio.to_thread(self._store.pass_over, place.shard, reached)
 
 
 @contextmanager
