@@ -89,6 +89,9 @@ def _home(settings: Settings) -> Iterator[Finding]:
         remedy = f"set SPACEOS_HOME to a folder of yours, or: chown {os.getuid()} {existing}"
         yield Finding("home", Health.WRONG, f"{existing} cannot be written to", remedy)
         return
+    if settings.home.exists() and stat.S_IMODE(settings.home.stat().st_mode) & 0o077:
+        yield Finding("home", Health.WRONG, f"{settings.home} can be entered by others", f"chmod 700 {settings.home}")
+        return
     free = shutil.disk_usage(existing).free
     said = f"{settings.home}, {free / 1e9:.1f} GB free"
     if free < BYTES_NEEDED:

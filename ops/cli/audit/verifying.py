@@ -39,7 +39,7 @@ def verify(
         say("[bold red]✗ The log is not as it was written.[/] The first finding is the one to look into")
     else:
         against = "itself" if alone else "itself, the topics, the event store and the registry of keys"
-        say(f"[green]✓[/] {entries:,} entries fit: checked against {against}")
+        say("[green]✓[/] {:,} entries fit: checked against {}", entries, against)
     raise typer.Exit(Exit.FOUND_WRONG if findings else Exit.OK)
 
 
