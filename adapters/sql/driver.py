@@ -25,7 +25,7 @@ Rows = list[tuple[Any, ...]]
 _Row = tuple[list[bytes | None], list[int]]
 """A row's values, and the format of each."""
 LOCK_SECONDS = 5
-"""How long a transaction waits for a row that another one holds. Then who holds it is looked at (`adapters/sql/suspended.py`)."""
+"""How long a transaction waits for a row of another. Then it is looked at who holds it (`adapters/sql/suspended.py`)."""
 
 
 class Said(NamedTuple):

@@ -56,9 +56,7 @@ def _is_transient_on_postgresql(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def as_sqlalchemys(
-    dialect: Dialect, held: Connection | PoolProxiedConnection, statement: str | None = None
-) -> Iterator[None]:
+def as_sqlalchemys(dialect: Dialect, held: Connection | PoolProxiedConnection, statement: str | None = None) -> Iterator[None]:
     """What the driver raises when it is used directly, as SQLAlchemy would raise it.
 
     A connection that was lost is let go, and with it all that the pool made before: a server that was started again, or
@@ -69,9 +67,9 @@ def as_sqlalchemys(
         yield
     except driver.Error as error:
         proxied = held.connection if isinstance(held, Connection) else held
-        lost = dialect.is_disconnect(error, proxied.driver_connection, None) or ends_session(error)  # type: ignore[arg-type]
+        lost = dialect.is_disconnect(error, proxied.driver_connection, None) or ends_session(error)
         if lost:
-            pool: Any = proxied._pool  # type: ignore[attr-defined]
+            pool: Any = proxied._pool
             pool._invalidate(proxied, error, _checkin=False)
             held.invalidate(error)
         raise exc.DBAPIError.instance(

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.sql import engine_for
+from adapters.sql.outbox import Outbox
+from adapters.sql.schema import upgrade
+from adapters.sql.store import Store
 from ops.doctor import Finding, Health, examine
 from ops.settings import Settings
 
@@ -125,3 +129,18 @@ def test_programs_get_one_object_and_an_exit_code(tmp_path: Path) -> None:
     assert asked.returncode == 1
     assert asked.stdout.count("\n") == 1
     assert not json.loads(asked.stdout)["ok"]
+
+
+def test_a_shard_that_is_closed_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Its worker lives, decides in the others, and says it once."""
+    settings = Settings(home=tmp_path, store=f"sqlite:///{tmp_path}/store.db")
+    engine = engine_for(settings.store)
+    upgrade(engine, "store")
+    shard, outbox = Store(engine).shard("identity", 2), Outbox(engine)
+    outbox.close(shard.id, outbox.claim([shard.id])[shard.id], "identity.events/2 holds 9: it is an older copy")
+    engine.dispose()
+
+    told = found("shard", settings)
+
+    assert told.health is Health.WRONG
+    assert told.said == "identity/2 is closed: identity.events/2 holds 9: it is an older copy"

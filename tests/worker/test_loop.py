@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from aiokafka.client import AIOKafkaClient
 
+from adapters.kafka.authentic import signed_by
 from adapters.kafka.publisher import Publisher
 from adapters.kafka.topics import create_topics, topics_of
 from adapters.sql import engine_for
@@ -41,7 +42,7 @@ def test_all_partitions_are_settled_and_compared_with_a_request_for_all(
     async def run() -> None:
         await create_topics(topics_of(contexts, [], PARTITIONS), client)
         store = Store(engine)
-        publisher = Publisher(Outbox(engine), client)
+        publisher = Publisher(Outbox(engine), client, signed_by({writer.did}, NETWORK))
         decider = Decider(store, writer, NETWORK, PARTITIONS)
         worker = Worker(store, decider, publisher, contexts, client)
         running = asyncio.create_task(worker.run())
