@@ -40,8 +40,8 @@ GATHER_SECONDS = 0.015
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
-OPENING_SECONDS = 60.0
-"""The same for a partition whose topics could not be compared with the store."""
+LONGEST_SECONDS = 60.0
+"""What takes longer than that is not alive."""
 
 
 class CommandsLost(RuntimeError):
@@ -174,7 +174,8 @@ class Worker:
 
     async def _commit(self, chunks: Sequence[tuple["_Place", list[Any]]]) -> None:
         started = time.perf_counter()
-        sealed = await asyncio.to_thread(self._decide, chunks)
+        # It may wait for a row that somebody holds in his sleep.
+        sealed = await self._alive(asyncio.to_thread(self._decide, chunks))
         after = {shard.id: shard for _, shard in sealed.shards}
         for place, _ in chunks:
             place.shard, place.progressed_at = after[place.shard.id], time.monotonic()
@@ -207,6 +208,10 @@ class Worker:
         for partition in opened:
             self._places[partition].is_open, self._places[partition].progressed_at = True, time.monotonic()
         consumer.resume(*opened)
+        closed = [p for p, place in self._places.items() if place.is_open and self._publisher.closed(place.shard.id)]
+        for partition in closed:
+            self._places[partition].is_open = False
+        consumer.pause(*closed)
 
     async def _settle(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Collection[aiokafka.TopicPartition]) -> None:
         """Read the counter rows and seek to the records before their positions, which must be those consumed last."""
@@ -235,10 +240,11 @@ class Worker:
         self._places[partition] = _Place(door, shard, is_first, is_open, time.monotonic())
 
     async def _alive(self, work: Awaitable[T]) -> T:
-        """Its result; meanwhile there are signs of life."""
-        doing = asyncio.ensure_future(work)
+        """Its result; meanwhile there are signs of life, for as long as anything may take that ends."""
+        doing, began = asyncio.ensure_future(work), time.monotonic()
         while not (await asyncio.wait([doing], timeout=1.0))[0]:
-            self._on_poll()
+            if time.monotonic() - began < LONGEST_SECONDS:
+                self._on_poll()
         return doing.result()
 
     async def _start_over(self, shard: Shard, begin: int) -> Shard:
@@ -277,9 +283,10 @@ class Worker:
             place = self._places.get(partition)
             if place is None:
                 continue
-            if end == place.shard.position:
+            # One that is not open waits for its topics, which no new consumer would mend. The publisher says so.
+            if end == place.shard.position or not place.is_open:
                 place.progressed_at = now
-            elif now - place.progressed_at > (STALLED_SECONDS if place.is_open else OPENING_SECONDS):
+            elif now - place.progressed_at > STALLED_SECONDS:
                 raise Stalled(f"{partition.topic}/{partition.partition} ends at {end}, we stay at {place.shard.position}")
 
     def _compare_partitions(self, known: Mapping[str, int]) -> None:

@@ -13,6 +13,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 from adapters.faust.group import Group
 from adapters.kafka.assigning import assignor_of, partitions_now
+from adapters.kafka.authentic import signed_by
 from adapters.kafka.locate import Looking
 from adapters.kafka.publisher import Publisher
 from adapters.kafka.topics import Topic, create_topics
@@ -141,7 +142,8 @@ def test_a_worker_whose_group_s_leader_is_told_nothing_has_its_partitions(kafka:
         engine = engine_for(sqlite_url)
         upgrade(engine, "store")
         store = Store(engine)
-        decider, publisher = Decider(store, ed25519_signer(bytes(32)), "test", 2), Publisher(Outbox(engine), client)
+        decider = Decider(store, ed25519_signer(bytes(32)), "test", 2)
+        publisher = Publisher(Outbox(engine), client, signed_by([decider.signer.did], "test"))
         worker = Worker(store, decider, publisher, [context], client, 2, instance="denied-1")
         running = asyncio.create_task(worker.run())
         try:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from sqlalchemy import Engine
 
+from adapters.kafka.authentic import signed_by
 from adapters.kafka.locate import looking
 from adapters.kafka.publisher import Publisher
 from adapters.kafka.topics import PartitionsChanged, create_topics, topics_of
@@ -47,7 +48,7 @@ def test_all_partitions_are_settled_and_compared_with_a_request_for_all(
     async def run() -> None:
         await create_topics(topics_of(contexts, [], PARTITIONS), client)
         store = Store(engine)
-        publisher = Publisher(Outbox(engine), client)
+        publisher = Publisher(Outbox(engine), client, signed_by({writer.did}, NETWORK))
         decider = Decider(store, writer, NETWORK, PARTITIONS)
         worker = Worker(store, decider, publisher, contexts, client, PARTITIONS)
         running = asyncio.create_task(worker.run())
@@ -72,7 +73,7 @@ async def deciding(
 ) -> AsyncIterator[tuple[Worker, "asyncio.Task[None]"]]:
     """A worker of one context, once it is given its partitions; stopped in the end, unless it has ended by itself."""
     client, store = {"bootstrap_servers": kafka}, Store(engine)
-    publisher = Publisher(Outbox(engine), client)
+    publisher = Publisher(Outbox(engine), client, signed_by({writer.did}, NETWORK))
     worker = Worker(store, Decider(store, writer, NETWORK, partitions), publisher, [context], client, partitions)
     running = asyncio.create_task(worker.run())
     try:
