@@ -19,7 +19,7 @@ from adapters.sql.store import Store
 from adapters.vault import Vault
 from contracts import Sealed, contexts
 from contracts.rewards import Payee
-from ops.genesis import Genesis, read_genesis
+from ops.genesis import Genesis, digest_of, read_genesis
 from ops.settings import InvalidSettings, Settings
 from streams import Collector, Outside, Projection, Stream, all_streams
 
@@ -72,11 +72,11 @@ class Deployment:
         return keys.read_key(self.settings.keys / "writer.key")
 
     def open_store(self) -> Store:
-        """The write side's database: newest schema, proven durable, of this network."""
+        """The write side's database: newest schema, proven durable, of this network. Raises AnotherDeployment."""
         engine = open_engine(self.settings.store, "store")
         store = Store(engine)
         store.establish(network=self.network, partitions=str(self.settings.partitions))
-        store.plant(self.genesis.grants())
+        store.begin(self.genesis.founding(digest_of(self.genesis_path)), self.genesis.grants())
         return store
 
     @property
