@@ -5,12 +5,11 @@ This is its key registry. Accounts, devices, sessions, wallets and investor leve
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from contracts._language import Command, Event, Value, contexts, languages
+from contracts._language import Command, Event, Value, languages
 from contracts._sealed import Sealed
 from contracts._values import AtomicText, Count, Did, Digest, Flag, Label, Role, StreamId, Timestamp
 
@@ -20,12 +19,6 @@ PROPOSAL_DAYS = 7
 """So long a proposal waits for the consents that it needs."""
 MOST_ENDS = 200
 """Of other keys and roles that one revocation ends."""
-GIVEN_BY_ONE_KINDS = frozenset(
-    {"gpu", "node", "relay", "router", "coordinator", "gateway", "collector", "holder"}
-)  # fmt: skip
-"""Kinds of roles that are bounded by their own streams or a mandate: one registrar gives them, whatever the context."""
-GIVEN_BY_TWO = frozenset({"apikeys.gateway", "inference.router", "evm.gateway"})
-"""Roles of such kinds that are not: the first two together invent requests of bearer keys."""
 ROLES_WITHOUT_COMMAND = frozenset({"store.writer", "permits.lessor"})
 """What a key is registered for though no command asks for it."""
 
@@ -267,24 +260,6 @@ def key_proof(network: str, kind: str, source: str, id: str, subject: str, key: 
     `kind` is the command's type (`identity.ProposeKey`), `id` and `subject` are its own.
     """
     return "\n".join(("spaceos/key-proof/2", network, kind, source, id, subject, key)).encode()
-
-
-def persons_needed(role: str, quorum: int) -> int:
-    """How many registrars of different persons, none of them the key's own, give the role."""
-    if role in ("identity.registrar", "store.writer"):
-        return max(2, quorum)
-    return 1 if is_given_by_one(role) else 2
-
-
-@cache
-def is_given_by_one(role: str) -> bool:
-    """Whether one registrar suffices: the kind is bounded, or the context's language says so (`GIVEN_BY_ONE`)."""
-    if role in GIVEN_BY_TWO:
-        return False
-    context, _, kind = role.partition(".")
-    if kind in GIVEN_BY_ONE_KINDS:
-        return True
-    return context in contexts() and role in getattr(import_module(f"contracts.{context}"), "GIVEN_BY_ONE", frozenset())
 
 
 @cache

@@ -64,10 +64,9 @@ def _layers(grants: Sequence[Given]) -> Iterator[list[Given]]:
 
 def granted(grants: Sequence[Given]) -> Iterator[Said]:
     """Of keys that are there already, each role on each prefix once."""
-    follows = {grant.key: grant for grant, _, _ in grants if grant.follows}
+    follows = {grant.key: (grant.follows, rfc3339(grant.since)) for grant, _, _ in grants if grant.follows}
     if follows:
-        rows = [(grant.follows, rfc3339(grant.since), grant.follows, grant.follows, key) for key, grant in follows.items()]
-        yield Said(_FOLLOW, rows, many=True)
+        yield Said(_FOLLOW, [(of, at, of, of, key) for key, (of, at) in follows.items()], many=True)
     yield Said(_MOVE, [(shard, sequence, grant.key) for grant, shard, sequence in grants], many=True)
     yield Said(_END, [(rfc3339(grant.since), grant.key, grant.role, grant.prefix) for grant, _, _ in grants], many=True)
     rows = [

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contracts import Did, Role
-from contracts.identity import MOST_ENDS, EndedAuthority, persons_needed
+from contracts.identity import MOST_ENDS, EndedAuthority
 from domain.identity.authority import REGISTRAR, WRITER, Authority, Granted, KeyAuthority, cover_all, covers
+from domain.identity.giving import persons_needed
 from domain.identity.refusals import NeedsQuorum, NoSuccessor, TooManyFollow
 
 MOST_GIVEN = 1_000

@@ -35,11 +35,11 @@ from contracts.identity import (
     RotateKey,
     WithdrawRole,
     is_role,
-    persons_needed,
 )
 from domain import Aggregate
 from domain.identity.authority import REGISTRAR, WRITER, Authority, Granted, KeyAuthority, covers, is_whole
 from domain.identity.following import Lost, listed, may_end_alone, require_successors, what_follows
+from domain.identity.giving import persons_needed
 from domain.identity.refusals import (
     AddressedWrongly,
     AlreadyKnown,
