@@ -189,12 +189,9 @@ class Key(Aggregate[IdentityEvent]):
             raise NotRegistered("no role of the key is in force: there is nothing to hand over")
         if any(grant.role == WRITER for grant in handed):
             raise NeedsQuorum("a writer is ended by a quorum, when another one is in force: ProposeEnd, ApproveEnd")
-        self.record(
-            KeyRotated(
-                key=key, successor=command.successor, roles=tuple(map(_handed, handed)),
-                until=by.now + timedelta(seconds=command.overlap_seconds), person=Did(known.holder),
-            )
-        )  # fmt: skip
+        until = min(by.now + timedelta(seconds=command.overlap_seconds), max(grant.not_after for grant in handed))
+        roles, person = tuple(map(_handed, handed)), Did(known.holder)
+        self.record(KeyRotated(key=key, successor=command.successor, roles=roles, until=until, person=person))
 
     def withdraw(self, command: WithdrawRole, by: Asking) -> None:
         """End one role, of whoever gave it. Raises AddressedWrongly, NotRegistered, NeedsQuorum."""

@@ -28,9 +28,8 @@ def new(
     if as_json:
         answer({"did": signer.did, "file": path})
     else:
-        say(
-            f"{signer.did}\nis in {path}.\nA registrar registers it (identity.ProposeKey) with its proof: spaceos key prove {name} --by REGISTRAR"
-        )
+        say(f"{signer.did}\nis in {path}.")
+        say(f"A registrar registers it (identity.ProposeKey) with its proof: spaceos key prove {name} --by REGISTRAR")
 
 
 @key.command()

@@ -16,7 +16,7 @@ def whatifs() -> Iterator[WhatIf]:
         "recommand", "keys", "which registrations would have been accepted", ("identity",),
         (
             Parameter("service_key_days", SERVICE_KEY_DAYS, "the longest that a key is registered for, in days"),
-            Parameter("given_by_two", GIVEN_BY_TWO, "roles of bounded kinds that need two persons, with commas between", _roles),
+            Parameter("given_by_two", GIVEN_BY_TWO, "roles of bounded kinds that need two, with commas between", _roles),
         ),
         _keys,
     )  # fmt: skip
