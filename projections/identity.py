@@ -84,7 +84,7 @@ def project(event: IdentityEvent, record: Record, session: Session) -> None:
         case KeyApproved() | EndProposed() | EndApproved():
             pass
         case KeyRegistered(key=key, roles=granted, not_after=not_after):
-            session.change(keys, key, state="registered")
+            _put(session, record, key, "registered")
             for grant in granted:
                 _give(session, record, key, grant.role, grant.prefix, rfc3339(not_after))
         case KeyRotated(key=key, successor=successor, roles=handed, until=until):
