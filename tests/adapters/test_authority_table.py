@@ -109,7 +109,8 @@ def test_a_store_of_before_has_its_intervals_after_the_upgrade(engine: Engine) -
             values = {"key": key, "person": person, "revoked": key == "k"}
             connection.execute(
                 text(
-                    "insert into authority_keys (key, shard, sequence, revoked, person) values (:key, 'x', 0, :revoked, :person)"
+                    "insert into authority_keys (key, person, revoked, shard, sequence)"
+                    " values (:key, :person, :revoked, 'x', 0)"
                 ),
                 values,
             )
