@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
+
+from contracts import instant
+from domain.identity.authority import WriterInterval
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -26,63 +29,53 @@ def anybody(document: Mapping[str, Any], value: bytes, headers: Headers) -> bool
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Entitled:
-    """From when until when a key may write events, RFC 3339 in UTC; `until` itself is too late. Empty: no such end."""
-
-    writer: str
-    since: str = ""
-    until: str = ""
-
-    def holds_at(self, moment: str) -> bool:
-        return self.since <= moment and (not self.until or moment < self.until)
-
-
 class Vouching:
     """Says of a record whether a writer who was entitled then signed it. May be called from several threads."""
 
-    def __init__(self, network: str, writers: Callable[[], Iterable[Entitled]], verify: Verify) -> None:
-        """`writers` reads what the genesis and identity's events say, and is asked again when an unknown one comes."""
+    def __init__(self, network: str, writers: Callable[[], Iterable[WriterInterval]], verify: Verify) -> None:
+        """`writers` reads what genesis and identity's events say (`projections.identity.writers`); it is asked again when an
+        unknown one comes, and from time to time."""
         self._network, self._read, self._verify = network, writers, verify
-        self._known: dict[str, list[Entitled]] = {}
+        self._known: dict[str, list[WriterInterval]] = {}
         self._read_at = float("-inf")
         self._lock = Lock()
 
     def __call__(self, document: Mapping[str, Any], value: bytes, headers: Headers) -> bool:
-        source, moment = document.get("source"), document.get("time")
-        if document.get("network") != self._network or type(source) is not str or type(moment) is not str:
+        source, stream = document.get("source"), document.get("subject")
+        if document.get("network") != self._network or type(source) is not str or type(stream) is not str:
+            return False
+        try:
+            moment = instant(str(document.get("time")))
+        except ValueError:
             return False
         if time.monotonic() - self._read_at > KEPT_SECONDS:
             self._renew()
-        if not self._is_entitled(source, moment) and not (self._renew() and self._is_entitled(source, moment)):
-            return False
+        if not self._is_entitled(source, stream, moment):
+            if not (self._renew() and self._is_entitled(source, stream, moment)):
+                return False
         return self._verify(source, value, signature_of(headers))
 
-    @property
-    def writers(self) -> frozenset[str]:
-        """All that are known, ended ones too."""
-        if not self._known:
-            self._renew()
-        return frozenset(self._known)
-
-    def _is_entitled(self, source: str, moment: str) -> bool:
-        return any(entitled.holds_at(moment) for entitled in self._known.get(source, ()))
+    def _is_entitled(self, source: str, stream: str, moment: datetime) -> bool:
+        return any(interval.covers(stream, moment) for interval in self._known.get(source, ()))
 
     def _renew(self) -> bool:
         """False where they were read a moment ago."""
         with self._lock:
             if time.monotonic() - self._read_at < REFRESH_SECONDS:
                 return False
-            known: dict[str, list[Entitled]] = {}
-            for entitled in self._read():
-                known.setdefault(entitled.writer, []).append(entitled)
+            known: dict[str, list[WriterInterval]] = {}
+            for interval in self._read():
+                known.setdefault(interval.key, []).append(interval)
             self._known, self._read_at = known, time.monotonic()
             return True
 
 
 def vouched_by(network: str, writers: Collection[str], verify: Verify) -> Vouching:
     """Where the writers are those whom the genesis names, and nothing ends them."""
-    return Vouching(network, lambda: [Entitled(writer) for writer in writers], verify)
+    ever = [
+        WriterInterval(writer, "", datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)) for writer in writers
+    ]
+    return Vouching(network, lambda: ever, verify)
 
 
 def signature_of(headers: Headers) -> str:

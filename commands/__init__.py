@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar, assert_never, cast
 
+from commands._authority import AuthorityChange, AuthorityTable, Grant, Limit, Withdrawal, changed, was_given_by
 from contracts import (
     AdoptParameter,
     Command,
@@ -27,6 +28,12 @@ from contracts import (
 )
 from domain import Aggregate, StreamAdvanced
 from domain._policy import Policy
+from domain.identity.authority import Authority
+
+__all__ = [
+    "Asked", "AuthorityChange", "AuthorityTable", "Grant", "Limit", "Service", "Streams", "Verify", "Withdrawal",
+    "changed", "service_class", "services", "was_given_by",
+]  # fmt: skip
 
 A = TypeVar("A", bound=Aggregate[Any])
 
@@ -38,29 +45,6 @@ class Streams(Protocol):
         """The stream's aggregate as of now; version 0 when nothing was ever appended."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A key may act in a role on the streams whose names begin with the prefix, until `not_after`."""
-
-    key: str
-    role: str
-    prefix: str
-    not_after: datetime
-    follows: str | None = None
-    """The key whose place it takes: its holder is the same person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """It may no longer: in one role and prefix, or in none at all where both are None."""
-
-    key: str
-    role: str | None = None
-    prefix: str | None = None
-
-
-AuthorityChange = Grant | Withdrawal
 
 Verify = Callable[[str, bytes, str], bool]
 """`(did, value, signature) -> bool`: whether the key of that DID signed the value, as a record is signed."""
@@ -75,9 +59,18 @@ class Asked:
     """The store's clock at the decision."""
     person: str = ""
     """Who holds the signer's key: the first key of its chain of rotations. Two keys of one person are not two persons."""
+    table: Authority | None = None
+    """Where it is asked who may act."""
 
     def __post_init__(self) -> None:
         self.person = self.person or self.record.source
+
+    @property
+    def authority(self) -> Authority:
+        """Raises LookupError: nothing is decided about keys by who does not know them."""
+        if self.table is None:
+            raise LookupError("this decision was given no authority table")
+        return self.table
 
     @property
     def stream(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
-from adapters import keys
+from adapters import clock, keys
 from adapters.audit import Sequencer
 from adapters.audit.checking import Verify
 from adapters.audit.log import AuditLog
@@ -31,7 +31,7 @@ from ops.compose import Deployment, open_engine
 from ops.erasing import LOOK_SECONDS, Eraser
 from ops.genesis import LOG_KEY, BadGenesis
 from ops.heartbeat import Heartbeat
-from projections.identity import is_revoked, keys_with_role
+from projections.identity import keys_with_role
 
 log = logging.getLogger(__name__)
 
@@ -159,11 +159,11 @@ def _http(deployment: Deployment, log: AuditLog, policy: Policy, sender: Command
     """The log's read API. Whoever reads entries has a token and the role, and the log says so before the bytes leave."""
     views = open_engine(deployment.settings.views, "views")
     signer = keys.read_key(deployment.settings.keys / "process.key")
-    genesis = {grant.key for grant in deployment.genesis.grants() if grant.role == READER_ROLE}
+    first = deployment.genesis.intervals(READER_ROLE)
 
     def has_role(did: str) -> bool:
         with reading(views) as connection:
-            return did in keys_with_role(READER_ROLE, connection) or (did in genesis and not is_revoked(did, connection))
+            return did in keys_with_role(READER_ROLE, clock.now(), connection, first)
 
     async def is_entitled(did: str) -> bool:
         return await asyncio.to_thread(has_role, did)

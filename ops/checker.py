@@ -38,7 +38,8 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 
 _ROLES = {
     "identity.root": "identity.Found",
-    "identity.registrar": "identity.ProposeKey identity.ApproveKey identity.WithdrawRole identity.RevokeKey",
+    "identity.registrar": "identity.ProposeKey identity.ApproveKey identity.WithdrawRole identity.RevokeKey "
+    "identity.ProposeEnd identity.ApproveEnd",
     "identity.self": "identity.RotateKey identity.WithdrawRole identity.RevokeKey",
     "providers.gpu": "providers.RegisterProvider providers.DrainProvider providers.ResumeProvider providers.Leave "
     "providers.DeclareOffer providers.WithdrawOffer",
@@ -140,9 +141,10 @@ def murmur2(key: bytes) -> int:
 
 
 def covers(prefix: str, subject: str) -> bool:
-    """`a/b` covers `a/b` and `a/b/c`, not `a/bc`."""
-    rest = subject[len(prefix) :]
-    return subject.startswith(prefix) and not (rest[:1].isalnum() and prefix[-1:].isalnum())
+    """`a/` covers what begins with it, `a/b/c` that stream only, an older `a/b` what begins with `a/b/`."""
+    if not prefix or prefix[-1] in "/.":
+        return subject.startswith(prefix)
+    return subject == prefix or (prefix.count("/") < 2 and subject.startswith(prefix + "/"))
 
 
 _BASE58 = {c: n for n, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
@@ -319,6 +321,8 @@ class Change:
     not_after: str = ""
     """Empty: taken away. A role of None: the key as a whole."""
     number: int = -1
+    is_limit: bool = False
+    """It ends then, or before, where it ends before anyway."""
 
 
 # Judging.
@@ -476,8 +480,8 @@ class Judge:
 
     def _identity_event(self, document: dict[str, Any], shard: str, sequence: int) -> None:
         self.registry.apply(document)
-        for key, role, prefix, not_after in authority_changes(document):
-            self.changes[key].append(Change(document["time"], shard, sequence, key, role, prefix, not_after))
+        for key, role, prefix, not_after, is_limit in authority_changes(document):
+            self.changes[key].append(Change(document["time"], shard, sequence, key, role, prefix, not_after, is_limit=is_limit))
 
     def _command(self, row: dict[str, Any]) -> None:
         self.report.counts["commands"] += 1
@@ -634,8 +638,12 @@ class Judge:
                 continue
             if change.role is None:
                 return False
-            if change.not_after:
-                grants[change.role, change.prefix] = change.not_after
+            place = (change.role, change.prefix)
+            if change.is_limit:
+                if place in grants:
+                    grants[place] = min(grants[place], change.not_after, key=moment)
+            elif change.not_after:
+                grants[place] = change.not_after
             else:
                 grants.pop((change.role, change.prefix), None)
         is_own = "identity.self" in roles and decision.stream == f"identity/key/{source}"
@@ -746,8 +754,9 @@ class Judge:
         self.report.counts["views"] = len(readers)
         if "key_registry" in readers:
             self._same_rows("identity_keys", self.registry.keys.values(), rows["identity_keys"], ("key",))
-            given = [{**row, "withdrawn": bool(row["withdrawn"])} for row in rows["identity_roles"]]
-            self._same_rows("identity_roles", self.registry.roles.values(), given, ("given_in", "key", "role", "prefix"))
+            of = ("key", "role", "prefix", "sequence")
+            self._same_rows("identity_roles", self.registry.roles.values(), rows["identity_roles"], ("given_in", *of))
+            self._same_rows("identity_ends", self.registry.ends.values(), rows["identity_ends"], ("ended_in", *of))
 
     def _position(self, row: dict[str, Any]) -> None:
         where = f"{row['reader']} {row['shard']}"
@@ -766,12 +775,14 @@ class Judge:
     ) -> None:
         wanted = {tuple(row[name] for name in key): row for row in folded}
         there = {tuple(row[name] for name in key): row for row in found}
-        for name in sorted(wanted.keys() | there.keys()):
+        for name in sorted(wanted.keys() | there.keys(), key=str):
             mine, theirs = wanted.get(name), there.get(name)
             if mine != theirs:
                 differing = [c for c in mine if mine[c] != theirs.get(c)] if mine and theirs else []
                 text = f"differs in {', '.join(differing)}" if differing else "is missing" if mine else "should not be there"
-                self._say("I6", "view", f"{table} {'/'.join(name)}", f"{text}: the fold says {mine}, the view {theirs}")
+                self._say(
+                    "I6", "view", f"{table} {'/'.join(map(str, name))}", f"{text}: the fold says {mine}, the view {theirs}"
+                )
 
     # the clients
 
@@ -826,21 +837,24 @@ class Judge:
             latest = max(latest, asked)
 
 
-def authority_changes(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str]]:
-    """What an identity event changes: key, role, prefix, until when (empty: no longer)."""
+def authority_changes(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str, bool]]:
+    """What an identity event changes: key, role, prefix, until when (empty: no longer), and whether that only shortens it."""
     data, kind = document["data"], document["type"].partition(".")[2]
     if kind == "Founded":
         until = (moment(document["time"]) + timedelta(days=KEY_DAYS)).isoformat()
-        yield from ((root, "identity.registrar", "identity/", until) for root in data["roots"])
+        yield from ((root, "identity.registrar", "identity/", until, False) for root in data["roots"])
     elif kind == "KeyRegistered":
-        yield from ((data["key"], g["role"], g["prefix"], data["not_after"]) for g in data["roles"])
+        yield from ((data["key"], g["role"], g["prefix"], data["not_after"], False) for g in data["roles"])
     elif kind == "KeyRotated":
-        yield from ((data["successor"], g["role"], g["prefix"], data["not_after"]) for g in data["roles"])
-        yield from ((data["key"], g["role"], g["prefix"], data["until"]) for g in data["roles"])
+        # In the first version one end stands for all roles.
+        ends = [(g["role"], g["prefix"], g.get("not_after", data.get("not_after"))) for g in data["roles"]]
+        yield from ((data["successor"], role, prefix, end, False) for role, prefix, end in ends)
+        yield from ((data["key"], role, prefix, data["until"], True) for role, prefix, _ in ends)
     elif kind == "RoleWithdrawn":
-        yield data["key"], data["role"], data["prefix"], ""
+        yield data["key"], data["role"], data["prefix"], "", False
     elif kind == "KeyRevoked":
-        yield data["key"], None, "", ""
+        yield data["key"], None, "", "", False
+        yield from ((end["key"], end.get("role"), end.get("prefix", ""), "", False) for end in data.get("ends", ()))
 
 
 class KeyRegistry:
@@ -849,6 +863,7 @@ class KeyRegistry:
     def __init__(self) -> None:
         self.keys: dict[str, dict[str, Any]] = {}
         self.roles: dict[tuple[str, ...], dict[str, Any]] = {}
+        self.ends: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def apply(self, document: dict[str, Any]) -> None:
         kind, data = document["type"].partition(".")[2], document["data"]
@@ -860,23 +875,26 @@ class KeyRegistry:
             self._key(document, "rotated", successor=data["successor"])
         elif kind == "KeyRevoked":
             self._key(document, "revoked", reason=data["reason"], suspected_since=data.get("suspected_since"))
-        for key, role, prefix, until in authority_changes(document):
-            if role is not None:
-                self._role(document, key, role, prefix, "" if kind == "Founded" else until)
+        for key, role, prefix, until, is_limit in authority_changes(document):
+            place = {"key": key, "role": role or "", "prefix": prefix, "shard": document["shard"]}
+            place |= {"sequence": int(document["sequence"])}
+            stream, time = document["subject"].split("/", 2)[-1], document["time"]
+            name = (stream, key, role or "", prefix, str(place["sequence"]))
+            if until and not is_limit:
+                not_after = rfc3339(until)
+                self.roles[name] = {"given_in": stream, **place, "since": time, "not_after": not_after}
+            else:
+                self.ends[name] = {"ended_in": stream, **place, "said": time, "at": until or time}
 
     def _key(self, document: dict[str, Any], state: str, **values: Any) -> None:
         key = document["data"]["key"]
         fresh = {"held_by": "", "since": document["time"], "reason": None, "suspected_since": None, "successor": None}
         self.keys[key] = {**self.keys.get(key, {"key": key, **fresh}), "state": state, **values}
 
-    def _role(self, document: dict[str, Any], key: str, role: str, prefix: str, until: str) -> None:
-        withdrawn = document["type"] == "identity.RoleWithdrawn"
-        given_in = document["subject"].split("/", 2)[-1]
-        self.roles[given_in, key, role, prefix] = {
-            "given_in": given_in, "key": key, "role": role, "prefix": prefix,
-            "not_after": document["time"] if withdrawn else until, "withdrawn": withdrawn,
-            "since": document["time"], "shard": document["shard"], "sequence": int(document["sequence"]),
-        }  # fmt: skip
+
+def rfc3339(text: str) -> str:
+    """A time as the system writes it."""
+    return moment(text).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
 
 
 # Reading dumps and journals.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import DatabaseError
 
 from adapters import clock, keys
 from adapters.bank.calling import Calls
@@ -14,15 +15,17 @@ from adapters.bank.paper import PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
 from adapters.kafka.topics import Topic, create_topics, topics_of
 from adapters.sealing import Place, unseal
-from adapters.sql import assert_durable, engine_for
+from adapters.sql import assert_durable, engine_for, is_transient, reading
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from adapters.vault import Vault
-from adapters.vouching import Entitled, Vouching
+from adapters.vouching import Vouching
 from contracts import Sealed, contexts
 from contracts.rewards import Payee
-from ops.genesis import Genesis, read_genesis
+from domain.identity.authority import WRITER, WriterInterval
+from ops.genesis import Genesis, digest_of, read_genesis
 from ops.settings import InvalidSettings, Settings
+from projections.identity import writers
 from streams import Collector, Outside, Projection, Stream, all_streams
 
 DEFAULT_SET = "default"
@@ -71,10 +74,25 @@ class Deployment:
     @cached_property
     def vouch(self) -> Vouching:
         """Says of an event whether a writer signed it who was entitled then."""
-        return Vouching(self.network, self._entitled, keys.verify)
+        return Vouching(self.network, self._writers, keys.verify)
 
-    def _entitled(self) -> Iterable[Entitled]:
-        return [Entitled(writer) for writer in self.genesis.writers()]
+    def _writers(self) -> Iterable[WriterInterval]:
+        """What the view of the key registry says; without a view, the genesis."""
+        first, url = self.genesis.intervals(WRITER), make_url(self.settings.views)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            return first
+        try:
+            with reading(self._registry) as connection:
+                return writers(connection, first)
+        except DatabaseError as error:
+            if is_transient(error):
+                raise
+            # Of a version that does not know, or not made yet: nobody was registered in it.
+            return first
+
+    @cached_property
+    def _registry(self) -> Engine:
+        return engine_for(self.settings.views)
 
     @cached_property
     def writer(self) -> keys.Signer:
@@ -82,11 +100,11 @@ class Deployment:
         return keys.read_key(self.settings.keys / "writer.key")
 
     def open_store(self) -> Store:
-        """The write side's database: newest schema, proven durable, of this network."""
+        """The write side's database: newest schema, proven durable, of this network. Raises AnotherDeployment."""
         engine = open_engine(self.settings.store, "store")
         store = Store(engine)
         store.establish(network=self.network, partitions=str(self.settings.partitions))
-        store.plant(self.genesis.grants())
+        store.begin(self.genesis.founding(digest_of(self.genesis_path)), self.genesis.grants())
         return store
 
     @property

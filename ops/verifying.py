@@ -13,16 +13,16 @@ from adapters.audit.comparing import compare_positions, compare_store, compare_t
 from adapters.audit.log import AuditLog, NotInLog
 from adapters.audit.search import Filter, search
 from adapters.sql import engine_for, reading
-from adapters.sql.store import Granted, KeyAuthority
+from adapters.sql.store import Granted, KeyAuthority, consents_of
 from adapters.sql.tables import authority_grants, authority_keys
 from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.notes import NoteInvalid
 from adapters.tlog.tiles import TilesInconsistent
-from commands import service_class
+from commands import AuthorityChange, changed, service_class
 from contracts import Event, instant, parse_event, read_event
+from domain.identity.authority import BEGINNING
 from ops.auditor import LAST_SIGNED, audit_topics, log_key, writer_signed
 from ops.compose import Deployment
-from ops.worker.authority import changed
 
 
 async def verify_live(
@@ -107,7 +107,7 @@ def compare_registry(deployment: Deployment, engine: Engine, store: Engine) -> I
             yield Finding("registry", key, "is registered, and no event says so")
         elif key not in found:
             yield Finding("registry", key, "is registered by an event, and the table lacks it")
-        elif _plain(found[key]) != _plain(said[key]):
+        elif _differ(found[key], said[key]):
             yield Finding("registry", key, "may do other things, or since another event, than the events say")
 
 
@@ -137,17 +137,41 @@ def _readable(values: Iterable[bytes]) -> Iterator[_Said]:
         yield said
 
 
-def _folded(deployment: Deployment, events: Iterable[_Said]) -> dict[str, KeyAuthority]:
+class _Registered(NamedTuple):
+    """A key as it is, and what it had: role, prefix, place, since, the end that was given and the one that came."""
+
+    known: KeyAuthority
+    had: frozenset[tuple[object, ...]] = frozenset()
+
+
+def _folded(deployment: Deployment, events: Iterable[_Said]) -> dict[str, _Registered]:
     """Authority by key."""
-    said: dict[str, KeyAuthority] = {}
+    said: dict[str, _Registered] = {}
     for n, grant in enumerate(deployment.genesis.grants()):
-        said[grant.key] = changed(said.get(grant.key), grant, "genesis", n)
+        _apply(said, grant, "genesis", n, BEGINNING)
     service = service_class("identity").__new__(service_class("identity"))
     for moment, shard, sequence, event in events:
         for change in service.authority(event, moment):
-            followed = said.get(getattr(change, "follows", None) or "")
-            said[change.key] = changed(said.get(change.key), change, shard, sequence, followed)
+            _apply(said, change, shard, sequence, moment)
     return said
+
+
+def _apply(said: dict[str, _Registered], change: AuthorityChange, shard: str, sequence: int, moment: datetime) -> None:
+    before = said.get(change.key)
+    known, had = before or (None, frozenset())
+    followed = said.get(getattr(change, "follows", None) or "")
+    now = changed(known, change, shard, sequence, followed.known if followed else None)
+    still = {_named(grant) for grant in now.grants}
+    gone = {_ended(grant, moment) for grant in (known.grants if known else ()) if _named(grant) not in still}
+    said[change.key] = _Registered(now, had | gone)
+
+
+def _named(grant: Granted) -> tuple[object, ...]:
+    return grant.role, grant.prefix, grant.shard, grant.sequence
+
+
+def _ended(grant: Granted, at: datetime) -> tuple[object, ...]:
+    return (*_named(grant), grant.since, grant.not_after, at)
 
 
 def _newer(connection: Connection, upto: Mapping[str, int]) -> list[_Said]:
@@ -159,22 +183,43 @@ def _newer(connection: Connection, upto: Mapping[str, int]) -> list[_Said]:
     return list(_readable(bytes(row.value) for row in rows))
 
 
-def _registered(connection: Connection) -> dict[str, KeyAuthority]:
+def _registered(connection: Connection) -> dict[str, _Registered]:
     grants: dict[str, list[Granted]] = {}
+    had: dict[str, set[tuple[object, ...]]] = {}
     for row in connection.execute(select(authority_grants)):
-        grants.setdefault(row.key, []).append(Granted(row.role, row.prefix, instant(row.not_after), row.shard, row.sequence))
+        grant = Granted(
+            row.role, row.prefix, instant(row.not_after), row.shard, row.sequence, instant(row.since), consents_of(row.consents)
+        )
+        if row.ended is None:
+            grants.setdefault(row.key, []).append(grant)
+        else:
+            had.setdefault(row.key, set()).add(_ended(grant, instant(row.ended)))
     return {
-        row.key: KeyAuthority(row.key, row.shard, row.sequence, row.revoked, tuple(grants.get(row.key, ())), row.person)
+        row.key: _Registered(
+            KeyAuthority(
+                row.key, row.shard, row.sequence, row.revoked, tuple(grants.get(row.key, ())), row.person, row.follows
+            ),
+            frozenset(had.get(row.key, ())),
+        )
         for row in connection.execute(select(authority_keys))
-    }
-
-
-def _plain(key: KeyAuthority) -> tuple[object, ...]:
-    # A revoked key's grants are of no account. Where genesis names a role, its number there is of none either.
-    grants = set() if key.revoked else {
-        (grant.role, grant.prefix, grant.not_after, _place(grant.shard, grant.sequence)) for grant in key.grants
     }  # fmt: skip
-    return key.revoked, key.holder, _place(key.shard, key.sequence), grants
+
+
+def _differ(found: _Registered, said: _Registered) -> bool:
+    return _plain(found) != _plain(said) or not _consents(said.known) <= _consents(found.known)
+
+
+def _plain(registered: _Registered) -> tuple[object, ...]:
+    key, had = registered
+    # Where genesis names a role, its number there is of no account; what became of it before rows were kept nobody knows.
+    grants = {(g.role, g.prefix, g.not_after, g.since, _place(g.shard, g.sequence)) for g in key.grants}
+    ended = {one for one in had if one[2] != "genesis"}
+    return key.revoked, key.holder, key.follows, _place(key.shard, key.sequence), grants, ended
+
+
+def _consents(key: KeyAuthority) -> set[tuple[object, ...]]:
+    """Older events do not say them; who upgraded has them from those that went before."""
+    return {(*_named(grant), grant.consents) for grant in key.grants if grant.consents}
 
 
 def _place(shard: str, sequence: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from commands import AuthorityChange
+from domain.identity.authority import Granted, KeyAuthority
 
 
 class Fenced(Exception):
@@ -32,6 +33,10 @@ class AnotherDeployment(RuntimeError):
     """The store belongs to another network, or was made with other settings that can never change."""
 
 
+class GenesisDiffers(AnotherDeployment):
+    """The genesis is not the one with which the network began: nothing is planted, and no process starts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A shard's counter row. What differs from the worker's belief in any column voids its batch."""
@@ -50,38 +55,6 @@ class Shard:
     @property
     def events(self) -> str:
         return f"{self.context}.events/{self.partition}"
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """One role of a key, and the event that gave it."""
-
-    role: str
-    prefix: str
-    not_after: datetime
-    shard: str
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeyAuthority:
-    """What a key may do, as of the event that changed it last."""
-
-    key: str
-    shard: str
-    sequence: int
-    revoked: bool
-    grants: tuple[Granted, ...]
-    person: str | None = None
-    """The first key of its chain of rotations; None where it is that key itself."""
-
-    @property
-    def holder(self) -> str:
-        return self.person or self.key
-
-    @property
-    def position(self) -> tuple[str, int]:
-        return self.shard, self.sequence
 
 
 class EventRow(NamedTuple):
@@ -166,6 +139,15 @@ class Sealed:
     """Stream, key and shelf of what is there no more."""
 
 
+class Question(NamedTuple):
+    """Which keys have a role, or were given something by a key since then."""
+
+    of: str
+    """A role, or a key."""
+    since: str | None = None
+    """Of what a key gave: an RFC 3339 time."""
+
+
 @dataclass(slots=True)
 class Decided:
     """A batch before it is sealed: what it believes, what it relied on, and how to seal it at a time."""
@@ -180,5 +162,13 @@ class Decided:
     changed_keys: Collection[str] = ()
     """Keys whose authority it changes: its time is drawn again, and it is signed, under their lock."""
     repeats: Sequence[tuple[int, int]] = ()
+    answers: Mapping["Question", frozenset[str]] = field(default_factory=dict)
+    """Which keys the authority table named when it was asked for more than one by name."""
     policies: Collection[str] = ()
     """Policies that it appends to: who decides by one of them meanwhile does so before or after it."""
+
+
+__all__ = [
+    "AnotherDeployment", "AuthorityMoved", "CommandRow", "Decided", "EventRow", "Fenced", "GenesisDiffers", "Granted",
+    "KeyAuthority", "Known", "LoadedStream", "Question", "Sealed", "Seen", "Shard", "ShelfRow", "SnapshotRow", "StreamMoved",
+]  # fmt: skip

@@ -10,24 +10,29 @@ from sqlalchemy import Table
 from adapters.sql import tables
 from adapters.sql.driver import Said
 from adapters.sql.engine import type_of
-from adapters.sql.rows import CommandRow, EventRow, Shard, SnapshotRow
+from adapters.sql.rows import CommandRow, EventRow, Question, Shard, SnapshotRow
 
 _SHARD = [column.name for column in fields(Shard)]
 _ADVANCED = [name for name in _SHARD if name not in ("id", "context", "partition")]
 """What a batch changes of a shard's counter row."""
 _AUTHORITY = """
-select held.key, held.shard, held.sequence, held.revoked, held.person,
-    granted.role, granted.prefix, granted.not_after, granted.shard, granted.sequence
-from authority_keys held left join authority_grants granted on granted.key = held.key
+select held.key, held.shard, held.sequence, held.revoked, held.person, held.follows, held.followed_at,
+    granted.role, granted.prefix, granted.not_after, granted.shard, granted.sequence, granted.since, granted.consents
+from authority_keys held left join authority_grants granted on granted.key = held.key and granted.ended is null
 where held.key {among} order by held.key, granted.role, granted.prefix
 """
+_HOLDERS = "select distinct key from authority_grants where role = ? and ended is null"
+_GIVEN_BY = "select key from authority_given where by_key = ? and since >= ? order by key limit ?"
+AUTHORITY_LOCK = "identity/authority"
+"""Who decides by which keys have a role, or were given something, does so before or after another one who does."""
+MOST_GIVEN = 5_000
+"""As many keys are looked at that a revoked one may have handed something to; the rule that asks refuses long before."""
 _STREAMS = """
 select events.stream, events.shard, events.version, events.value, snapshots.form, snapshots.state
 from {asked} cross join {events}
 left join snapshots on snapshots.stream = events.stream and snapshots.version = events.version and {snapshots}
 order by events.stream, events.version
 """
-_MAKE_KEY = "insert into authority_keys (key, shard, sequence, revoked) values (?, '', 0, false) on conflict do nothing"
 _SINCE = "coalesce((select max(version) from snapshots where snapshots.stream = asked.stream), 0)"
 
 
@@ -52,6 +57,12 @@ class Statements:
         """Keys and grants are read in one snapshot; a key without grants has one row."""
         return Said(_AUTHORITY.format(among=self._among), self._values(keys))
 
+    def named(self, question: Question) -> Said:
+        """The keys that are the answer, a row each."""
+        if question.since is None:
+            return Said(_HOLDERS, (question.of,))
+        return Said(_GIVEN_BY, (question.of, question.since, MOST_GIVEN))
+
     def streams(self, names: Collection[str], *, snapshots: bool = True) -> Said:
         """The events of each, from its newest snapshot's own on, with that snapshot: one statement, so of one moment."""
         since = _SINCE if snapshots else "0"
@@ -72,7 +83,7 @@ class Statements:
         return Said(f"select {', '.join(_SHARD)} from shards where id = ?{lock}", (shard_id,))  # noqa: S608
 
     def policy(self, stream: str, *, held: bool) -> Said:
-        """A lock of the transaction, by a number that the stream's name gives: nothing is stored."""
+        """A lock of the transaction, by a number that the stream's or table's name gives: nothing is stored."""
         kind = "" if held else "_shared"
         return Said(f"select pg_advisory_xact_lock{kind}(hashtextextended(?, 0))", (stream,))
 

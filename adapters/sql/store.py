@@ -1,9 +1,11 @@
 """The event store: what the command worker reads before it decides, and the one transaction in which a batch is durable."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import orjson
 from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -12,7 +14,7 @@ from adapters.crash import crashpoint
 from adapters.sql import tables
 from adapters.sql.driver import Rows, Said, Session, session
 from adapters.sql.engine import reading
-from adapters.sql.granting import changed, granted
+from adapters.sql.granting import changed
 from adapters.sql.rows import (
     AnotherDeployment,
     AuthorityMoved,
@@ -20,10 +22,12 @@ from adapters.sql.rows import (
     Decided,
     EventRow,
     Fenced,
+    GenesisDiffers,
     Granted,
     KeyAuthority,
     Known,
     LoadedStream,
+    Question,
     Sealed,
     Seen,
     Shard,
@@ -32,16 +36,23 @@ from adapters.sql.rows import (
     StreamMoved,
 )
 from adapters.sql.shelves import Shelves
-from adapters.sql.statements import Statements
+from adapters.sql.statements import AUTHORITY_LOCK, Statements
 from adapters.sql.suspended import waking
 from commands import Grant
-from contracts import ZERO_HASH, instant, is_policy_stream
+from contracts import ZERO_HASH, instant, is_policy_stream, rfc3339
+from domain.identity.authority import WRITER, Consent, Founding, WriterInterval
 
 CHANNEL = "spaceos_committed"
 """PostgreSQL notifies it in the transaction of each batch."""
 
 # Workers and readers may meet a new store at the same moment; each would insert what the others do.
 _ALONE = "lock table deployment in share row exclusive mode"
+_KNOWN_GENESIS = "select value from deployment where name = 'genesis'"
+_PLANTED = "select key, role, prefix, not_after from authority_grants where shard = 'genesis'"
+_DIFFERS = (
+    "this store was begun with the genesis {there}…, the file is {here}…; a genesis is never edited: restore the file,"
+    " and register keys with identity.ProposeKey"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,15 +83,68 @@ class Store:
         with reading(self.engine) as connection:
             return dict(connection.execute(select(tables.deployment.c.name, tables.deployment.c.value)).all())
 
+    def begin(self, founding: Founding, grants: Iterable[Grant]) -> None:
+        """The genesis: what the network is founded on, and its first keys. It is taken once.
+
+        A store that has keys and no digest, of before there was one, takes it if its keys are the genesis's.
+        Raises GenesisDiffers.
+        """
+        first = list(grants)
+        with session(self.engine) as asking, asking.transaction():
+            if self._postgresql:
+                asking.ask([Said(_ALONE)])
+            [known, keys, planted] = asking.ask([Said(_KNOWN_GENESIS), Said("select key from authority_keys"), Said(_PLANTED)])
+            if known:
+                if known[0][0] != founding.genesis:
+                    raise GenesisDiffers(_DIFFERS.format(there=known[0][0][:12], here=founding.genesis[:12]))
+                return
+            if keys:
+                _require_same({key for (key,) in keys}, planted, first)
+            else:
+                self._plant(asking, first)
+            said = {"genesis": founding.genesis, "founding": _written(founding)}
+            asking.ask([Said("insert into deployment (name, value) values (?, ?)", list(said.items()), many=True)])
+
     def plant(self, grants: Iterable[Grant]) -> None:
-        """The genesis: a network's first keys. Planting the same again changes nothing."""
+        """First keys of a network without a genesis. Those that are known already are left as they are."""
         with session(self.engine) as asking, asking.transaction():
             if self._postgresql:
                 asking.ask([Said(_ALONE)])
             [known] = asking.ask([Said("select key from authority_keys")])
-            fresh = [(grant, "genesis", n) for n, grant in enumerate(grants) if (grant.key,) not in set(known)]
-            if fresh:
-                asking.ask([*self._sql.keys_held({grant.key for grant, _, _ in fresh}), *granted(fresh)])
+            there = set(known)
+            self._plant(asking, [grant for grant in grants if (grant.key,) not in there])
+
+    def _plant(self, asking: Session, grants: Sequence[Grant]) -> None:
+        if grants:
+            fresh = [(grant, "genesis", n) for n, grant in enumerate(grants)]
+            asking.ask([*self._sql.keys_held({grant.key for grant in grants}), *changed(fresh)])
+
+    def founding(self) -> Founding | None:
+        """What the genesis says; None in a store that was begun without one."""
+        found = self.facts().get("founding")
+        return None if found is None else _founding(found)
+
+    # Who might act, then
+
+    def is_entitled(self, key: str, role: str, stream: str, time: datetime) -> bool:
+        """Whether the key had the role for that stream at that time."""
+        return any(interval.covers(stream, time) for interval in self._intervals(role, key))
+
+    def writers(self) -> list[WriterInterval]:
+        """Every key that ever might sign events, of which streams, from when until when."""
+        return self._intervals(WRITER)
+
+    def _intervals(self, role: str, key: str | None = None) -> list[WriterInterval]:
+        table = tables.authority_grants
+        statement = select(table).where(table.c.role == role).order_by(table.c.since, table.c.key, table.c.prefix)
+        if key is not None:
+            statement = statement.where(table.c.key == key)
+        with reading(self.engine) as connection:
+            rows = connection.execute(statement).all()
+        return [
+            WriterInterval(row.key, row.prefix, instant(row.since), instant(min(row.not_after, row.ended or row.not_after)))
+            for row in rows
+        ]
 
     def _alone(self, connection: Connection) -> None:
         if self._postgresql:
@@ -110,6 +174,12 @@ class Store:
         for (_, take), rows in zip(questions, found, strict=False):
             take(rows)
         return _EPOCH + timedelta(microseconds=found[-1][0][0]) + clock.shift() if self._postgresql else clock.now()
+
+    def named(self, question: Question) -> frozenset[str]:
+        """The keys that are the answer; compared in the transaction of what was decided by it."""
+        with session(self.engine) as asking:
+            [rows] = asking.ask([self._sql.named(question)])
+        return frozenset(key for (key,) in rows)
 
     def streams(self, names: Collection[str], *, snapshots: bool = True) -> dict[str, LoadedStream]:
         """Each stream that exists."""
@@ -224,6 +294,9 @@ class Store:
             yield self._sql.heads(batch.looked_at), compare
 
     def _key_locks(self, batch: Decided) -> Iterator[tuple[Said, Callable[[Rows], None]]]:
+        # Two that end each another registrar would both find the other one still there.
+        if batch.answers and self._postgresql:
+            yield self._sql.policy(AUTHORITY_LOCK, held=True), _nothing
         if batch.changed_keys:
             yield from ((said, _nothing) for said in self._sql.keys_held(batch.changed_keys))
 
@@ -235,6 +308,9 @@ class Store:
 
         if batch.relied:
             yield self._sql.keys_shared(batch.relied), compare
+        # Under the locks of the keys that gave: what they consent to meanwhile waits, and is found as it is afterwards.
+        for question, answer in batch.answers.items():
+            yield self._sql.named(question), partial(_compare_answer, question, answer)
 
     def _written(self, sealed: Sealed, repeats: Sequence[tuple[int, int]]) -> Iterator[Said]:
         if sealed.events:
@@ -253,6 +329,32 @@ class Store:
             yield Said(f"notify {CHANNEL}")
 
 
+def _compare_answer(question: Question, answer: frozenset[str], rows: Rows) -> None:
+    if frozenset(key for (key,) in rows) != answer:
+        raise AuthorityMoved([question.of])
+
+
+def _require_same(known: Collection[str], planted: Rows, grants: Collection[Grant]) -> None:
+    """Raises GenesisDiffers where the store was begun with other keys than the genesis has."""
+    first = {(grant.key, grant.role, grant.prefix, rfc3339(grant.not_after)) for grant in grants}
+    # What was given anew since, or withdrawn before rows were kept, is no row of the genesis any more.
+    differ = {key for key, *_ in set(planted) - first} | ({grant.key for grant in grants} - set(known))
+    if differ:
+        raise GenesisDiffers(
+            f"this store was begun with other keys than the genesis has: {', '.join(sorted(differ))[:300]};"
+            " restore the genesis.json with which it was begun"
+        )
+
+
+def _written(founding: Founding) -> str:
+    return orjson.dumps(asdict(founding)).decode()
+
+
+def _founding(value: str) -> Founding:
+    found = orjson.loads(value)
+    return Founding(**{**found, "roots": tuple(found["roots"])})
+
+
 def _nothing(_rows: Rows) -> None:
     """To wait for the lock was all."""
 
@@ -263,13 +365,25 @@ def _known(rows: Rows) -> dict[str, Known]:
 
 def _authority(rows: Rows) -> dict[str, KeyAuthority]:
     found: dict[str, KeyAuthority] = {}
-    for key, shard, sequence, revoked, person, role, prefix, not_after, by_shard, by_sequence in rows:
-        known = found.get(key) or KeyAuthority(key, shard, sequence, bool(revoked), (), person)
+    for key, shard, sequence, revoked, person, follows, followed_at, role, *granted in rows:
+        known = found.get(key)
+        if known is None:
+            at = None if followed_at is None else instant(followed_at)
+            known = KeyAuthority(key, shard, sequence, bool(revoked), (), person, follows, at)
         if role is not None:
-            grant = Granted(role, prefix, instant(not_after), by_shard, by_sequence)
-            known = replace(known, grants=(*known.grants, grant))
+            known = replace(known, grants=(*known.grants, _granted(role, *granted)))
         found[key] = known
-    return found
+    # Of a key that only waits to be told of nothing is known.
+    return {key: known for key, known in found.items() if known.shard}
+
+
+def _granted(role: str, prefix: str, not_after: str, shard: str, sequence: int, since: str, consents: str | None) -> Granted:
+    return Granted(role, prefix, instant(not_after), shard, sequence, instant(since), consents_of(consents))
+
+
+def consents_of(column: str | None) -> tuple[Consent, ...]:
+    """As the table keeps them: a JSON array of `[key, person]`."""
+    return () if column is None else tuple(Consent(key, person) for key, person in orjson.loads(column))
 
 
 def _streams(rows: Rows) -> dict[str, LoadedStream]:
@@ -283,7 +397,7 @@ def _streams(rows: Rows) -> dict[str, LoadedStream]:
 
 
 __all__ = [
-    "CHANNEL", "AnotherDeployment", "AuthorityMoved", "CommandRow", "Decided", "EventRow", "Fenced", "Granted",
-    "IntegrityError", "KeyAuthority", "Known", "LoadedStream", "Sealed", "Seen", "Shard", "ShelfRow", "SnapshotRow", "Store",
-    "StreamMoved",
+    "CHANNEL", "AnotherDeployment", "AuthorityMoved", "CommandRow", "Decided", "EventRow", "Fenced", "GenesisDiffers",
+    "Granted", "IntegrityError", "KeyAuthority", "Known", "LoadedStream", "Question", "Sealed", "Seen", "Shard", "ShelfRow",
+    "SnapshotRow", "Store", "StreamMoved", "consents_of",
 ]  # fmt: skip

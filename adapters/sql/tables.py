@@ -108,8 +108,11 @@ authority_keys = Table(
     Column("shard", String(80), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("revoked", Boolean, nullable=False),
-    # The first key of its chain of rotations; null where it is that key itself.
+    # The first key of its chain of rotations; null where it is that key itself. Set with the row, never overwritten.
     Column("person", String(90)),
+    # The key whose place it took, and when.
+    Column("follows", String(90)),
+    Column("followed_at", String(30)),
     comment="Each key with the position of the event that changed it last. Share-locked by decisions that rely on it.",
 )
 
@@ -119,10 +122,26 @@ authority_grants = Table(
     Column("key", String(90), ForeignKey("authority_keys.key"), primary_key=True),
     Column("role", String(60), primary_key=True),
     Column("prefix", String(200), primary_key=True),
+    # The event that gave it; of the genesis "genesis" and a number.
+    Column("shard", String(80), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", String(30), nullable=False),
     Column("not_after", String(30), nullable=False),
-    Column("shard", String(80), nullable=False),
-    Column("sequence", BigInteger, nullable=False),
+    # When it was withdrawn, replaced or ended with its key, which is after `since` and may be before `not_after`.
+    Column("ended", String(30)),
+    # Who agreed, a JSON array of [key, person]; null where no registrar did.
+    Column("consents", Text),
     Index("authority_grants_role", "role"),
+    comment="Intervals: a row is ended, never deleted, so that whether a key was entitled at a time has an answer.",
+)
+
+authority_given = Table(
+    "authority_given",
+    METADATA,
+    Column("by_key", String(90), primary_key=True),
+    Column("key", String(90), primary_key=True),
+    Column("since", String(30), nullable=False),
+    comment="To whose roles a key consented, or who took its place, and when last.",
 )
 
 relays = Table(

@@ -114,11 +114,13 @@ class Erasure(Aggregate[ErasureEvent]):
 
     def order(self, command: OrderErasure, holds: Holds, *, actor: str, person: str, now: datetime) -> None:
         """The first officer proposes; another one's same order makes it one, or defers it (white paper 11.2)."""
-        if self.keys and list(command.keys) != self.keys:
-            raise AlreadyErased("this erasure was begun for other keys", "keys")
+        is_same = (list(command.keys), command.basis, command.cause) == (self.keys, self.basis, self.cause)
         if self.ordered or self.done or self.deferred:
+            if list(command.keys) != self.keys:
+                raise AlreadyErased("this erasure was begun for other keys", "keys")
             return
-        if not self.proposed_by:
+        # One officer binds nobody: else he would take a person's erasure by its name, for other keys or none that matter.
+        if not self.proposed_by or not is_same:
             self.record(
                 ErasureProposed(
                     keys=command.keys, basis=command.basis, proposed_by=Did(actor), cause=command.cause, person=Did(person)

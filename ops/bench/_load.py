@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.keys import Signer, ed25519_signer
+from adapters.sql.store import Store
 from commands import Grant
 from contracts import Command, Digest, EventId, Label, event_id, uuid7
 from contracts.inference import Considered, Constraints, OpenRequest
 from contracts.liveness import ShardCut
 from contracts.providers import ModelId, NoteStanding, OfferId
+from domain.identity.authority import WRITER, Founding
 
 NETWORK = "bench"
 SIGNERS = 20
@@ -38,6 +40,12 @@ class Load:
     network: str
     records: Sequence[Sent]
     grants: Sequence[Grant]
+
+
+def begin(store: Store, writer: Signer, grants: Sequence[Grant]) -> None:
+    """A network with these keys, whose events the writer signs."""
+    signs = Grant(writer.did, WRITER, "", datetime.now(UTC) + timedelta(days=1))
+    store.begin(Founding("0" * 64, (writer.did,), 2, 800_000, "consumer"), [*grants, signs])
 
 
 def standings(count: int) -> Load:

@@ -17,7 +17,7 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from ops.bench import Measure, judged
-from ops.bench._load import Load, requests, standings
+from ops.bench._load import Load, begin, requests, standings
 from ops.bench._servers import postgres
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -96,8 +96,8 @@ class _Bench:
         self._load, self._theirs = load, theirs
         self._store = Store(engine_for(url))
         upgrade(self._store.engine, "store")
-        self._store.plant(load.grants)
         self._writer = keys.ed25519_signer(os.urandom(32))
+        begin(self._store, self._writer, load.grants)
         self._decider = Decider(self._store, self._writer, load.network, 1)
         self._shard = self._store.shard(load.context, 0)
         self._door = Door(load.context, 0, 1, load.network)

@@ -17,7 +17,7 @@ from adapters.sql.store import Store
 from adapters.views import Projector
 from ops.bench import Measure
 from ops.bench._events import SHARDS, records
-from ops.bench._load import NETWORK, requests
+from ops.bench._load import NETWORK, begin, requests
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
 from projections.providers import routing_table
@@ -52,7 +52,9 @@ def _in_a_process_of_its_own(work: Callable[[Path, int], Seen], folder: Path, to
 def _resident_by_commands(folder: Path, total: int) -> Seen:
     store = Store(engine_for(f"sqlite:///{folder}/store.db"))
     upgrade(store.engine, "store")
-    decider = Decider(store, ed25519_signer(os.urandom(32)), NETWORK, 1)
+    writer = ed25519_signer(os.urandom(32))
+    begin(store, writer, [])
+    decider = Decider(store, writer, NETWORK, 1)
     door, shard = Door("inference", 0, 1, NETWORK), store.shard("inference", 0)
     seen, done = [], 0
     while done < total:

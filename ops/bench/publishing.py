@@ -19,7 +19,7 @@ from adapters.sql.outbox import Outbox
 from adapters.sql.schema import upgrade
 from adapters.sql.store import EventRow, Sealed, Store
 from ops.bench import Measure, judged
-from ops.bench._load import Load, requests
+from ops.bench._load import Load, begin, requests
 from ops.bench._servers import broker
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -44,8 +44,9 @@ async def _rounds(folder: Path, client: dict[str, Any], load: Load) -> tuple[lis
     await create_topics(topics_of([load.context], ["bench.plain"], 1), client)
     store = Store(engine_for(f"sqlite:///{folder}/store.db"))
     upgrade(store.engine, "store")
-    store.plant(load.grants)
-    decider = Decider(store, ed25519_signer(os.urandom(32)), load.network, 1)
+    writer = ed25519_signer(os.urandom(32))
+    begin(store, writer, load.grants)
+    decider = Decider(store, writer, load.network, 1)
     door, shard = Door(load.context, 0, 1, load.network), store.shard(load.context, 0)
     ours, theirs = [], []
     for n in range(ROUNDS):

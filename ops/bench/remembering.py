@@ -17,7 +17,7 @@ from commands import Grant
 from contracts import Amount, AssetName, Command
 from contracts.treasury import AccountId, Credit, LedgerAccount, OpenAccount, Reference, account_stream
 from ops.bench import Measure, judged
-from ops.bench._load import NETWORK, sent
+from ops.bench._load import NETWORK, begin, sent
 from ops.bench._servers import postgres
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -66,7 +66,8 @@ class _Bench:
         self._signer = ed25519_signer(os.urandom(32))
         self._store = Store(engine_for(url))
         upgrade(self._store.engine, "store")
-        self._store.plant([Grant(self._signer.did, "treasury.process", "treasury/", datetime.now(UTC) + timedelta(days=1))])
+        until = datetime.now(UTC) + timedelta(days=1)
+        begin(self._store, self._signer, [Grant(self._signer.did, "treasury.process", "treasury/", until)])
         self._decider = Decider(self._store, self._signer, NETWORK, 1)
         self._shard = self._store.shard("treasury", 0)
         self._door = Door("treasury", 0, 1, NETWORK)

@@ -47,7 +47,7 @@ from contracts.treasury import (
     account_stream,
 )
 from ops.bench import Measure, judged
-from ops.bench._load import NETWORK, Sent, sent
+from ops.bench._load import NETWORK, Sent, begin, sent
 from ops.bench._servers import postgres
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -108,8 +108,8 @@ class _Bench:
         self.signers = _Signers(*(ed25519_signer(os.urandom(32)) for _ in range(3)))
         self._store = Store(engine_for(url))
         upgrade(self._store.engine, "store")
-        self._store.plant(self.signers.grants())
         self._writer = ed25519_signer(os.urandom(32))
+        begin(self._store, self._writer, self.signers.grants())
         self._decider = Decider(self._store, self._writer, NETWORK, 1)
         self._shards = {context: self._store.shard(context, 0) for context in CONTEXTS}
         self._doors = {context: Door(context, 0, 1, NETWORK) for context in CONTEXTS}

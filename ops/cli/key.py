@@ -28,12 +28,8 @@ def new(
     if as_json:
         answer({"did": signer.did, "file": path})
     else:
-        say(
-            "{}\nis in {}.\nA registrar registers it (identity.ProposeKey); its proof: spaceos key prove {}",
-            signer.did,
-            path,
-            name,
-        )
+        say("{}\nis in {}.", signer.did, path)
+        say("A registrar registers it (identity.ProposeKey) with its proof: spaceos key prove {} --by REGISTRAR", name)
 
 
 @key.command()
@@ -51,19 +47,32 @@ def show(as_json: Json = False) -> None:
 
 
 @key.command()
-def prove(name: Annotated[str, typer.Argument(help="The key's name.")], as_json: Json = False) -> None:
-    """Sign that a key wants to be registered in this network (the `proof` of identity.ProposeKey)."""
+def prove(
+    name: Annotated[str, typer.Argument(help="The new key's name.")],
+    by: Annotated[str, typer.Option("--by", help="The DID, or the key's name here, of who sends the command.")],
+    command_id: Annotated[str | None, typer.Option("--id", help="The command's id; a fresh one without it.")] = None,
+    rotates: Annotated[bool, typer.Option("--rotates", help="For identity.RotateKey of the sender's own key.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sign that a key wants to be registered by one command of one sender: the `proof` of identity.ProposeKey.
+
+    The proof serves no other command: send it with this id.
+    """
     from adapters.keys import read_key
-    from contracts.identity import key_proof
+    from contracts import Did, uuid7
+    from contracts.identity import ProposeKey, RotateKey, key_proof
     from ops.compose import deployment
 
     found = deployment()
     signer = read_key(find_key(found.settings.keys, name))
-    proof = signer.sign(key_proof(found.network, signer.did))
+    source = by if Did.fits(by) else read_key(find_key(found.settings.keys, by)).did
+    kind = (RotateKey if rotates else ProposeKey).wire.type
+    subject, sent = f"identity/key/{source if rotates else signer.did}", command_id or uuid7()
+    proof = signer.sign(key_proof(found.network, kind, source, sent, subject, signer.did))
     if as_json:
-        answer({"key": signer.did, "proof": proof})
+        answer({"key": signer.did, "type": kind, "id": sent, "subject": subject, "proof": proof})
     else:
-        say("{}", proof)
+        say("id {}\nsubject {}\nproof {}", sent, subject, proof)
 
 
 @key.command()

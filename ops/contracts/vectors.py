@@ -78,7 +78,7 @@ def _proposal() -> ProposeKey:
             "roles": [{"role": "providers.gpu", "prefix": f"providers/provider/{bob.did}"}],
             "held_by": "Bob rack 7",
             "not_after": "2027-11-01T00:00:00.000000Z",
-            "proof": bob.sign(key_proof(NETWORK, bob.did)),
+            "proof": bob.sign(_proof_text(alice.did, bob.did)),
         }
     )
 
@@ -220,8 +220,15 @@ def _mixed(did: str) -> str:
 
 def _proofs() -> Iterator[Vector]:
     for name, signer in (("bob", bob), ("wallet", wallet)):
-        text = key_proof(NETWORK, signer.did)
-        yield {"key": name, "did": signer.did, "network": NETWORK, "text": text.decode(), "proof": signer.sign(text)}
+        text = _proof_text(alice.did, signer.did)
+        yield {
+            "key": name, "did": signer.did, "network": NETWORK, "type": ProposeKey.wire.type, "source": alice.did,
+            "id": _COMMAND_ID, "subject": f"identity/key/{signer.did}", "text": text.decode(), "proof": signer.sign(text),
+        }  # fmt: skip
+
+
+def _proof_text(source: str, key: str) -> bytes:
+    return key_proof(NETWORK, ProposeKey.wire.type, source, _COMMAND_ID, f"identity/key/{key}", key)
 
 
 def _ids() -> Iterator[Vector]:

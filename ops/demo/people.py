@@ -4,16 +4,17 @@ A key that bears a role's name signs what the deployment's own lists say in that
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.keys import Signer, read_key, write_key
-from contracts import Command, Did, Label, Role, event_id
-from contracts.identity import SERVICE_KEY_DAYS, Proof, ProposeKey, RoleGrant, key_proof
+from contracts import Command, Did, event_id
+from contracts.identity import SERVICE_KEY_DAYS
 from ops.compose import Deployment
 from ops.demo.client import Client
+from ops.registering import registrations
 
 DAYS = 200
 """So long their roles last."""
@@ -24,6 +25,7 @@ DUTIES = (
 ORACLES = tuple(f"oracle-{n}" for n in range(1, 6))
 REVIEWERS = ("reviewer-1", "reviewer-2")
 HOLDER = "ada"
+REGISTRARS = ("root-2", "root-3")
 
 
 class Unexpected(RuntimeError):
@@ -44,30 +46,28 @@ class People:
         names = (*DUTIES, *ORACLES, *REVIEWERS, HOLDER)
         paths = {name: folder / f"{name}.key" for name in names}
         found = {name: read_key(path) if path.exists() else write_key(path) for name, path in paths.items()}
-        return cls(deployment, {**found, "process": read_key(folder / "process.key"), "root": read_key(folder / "root-2.key")})
+        theirs = {name: read_key(folder / f"{name}.key") for name in ("process", *REGISTRARS)}
+        return cls(deployment, {**found, **theirs})
 
     def did(self, name: str) -> Did:
         return Did(self.keys[name].did)
 
     def registrations(self) -> Iterator[SignedCommand]:
-        """By a root of the network."""
+        """By two roots of the network."""
         for name in DUTIES:
-            yield self._registration(name, [(name, f"{name.partition('.')[0]}/")])
+            yield from self._registration(name, [(name, f"{name.partition('.')[0]}/")])
         for name in ORACLES:
-            yield self._registration(name, [("staking.oracle", "staking/case/")])
+            yield from self._registration(name, [("staking.oracle", "staking/case/")])
         for name in REVIEWERS:
-            yield self._registration(name, [("treasury.reviewer", "treasury/")])
+            yield from self._registration(name, [("treasury.reviewer", "treasury/")])
         streams = ("treasury/withdrawal/ada.", "treasury/account/ada.")
-        yield self._registration(HOLDER, [("treasury.holder", stream) for stream in streams])
+        yield from self._registration(HOLDER, [("treasury.holder", stream) for stream in streams])
 
-    def _registration(self, name: str, roles: Iterable[tuple[str, str]]) -> SignedCommand:
-        signer, network = self.keys[name], self.deployment.network
-        propose = ProposeKey(
-            key=Did(signer.did), roles=tuple(RoleGrant(role=Role(role), prefix=prefix) for role, prefix in roles),
-            held_by=Label(name), not_after=self._began + timedelta(days=DAYS),
-            proof=Proof(signer.sign(key_proof(network, signer.did))),
+    def _registration(self, name: str, roles: Sequence[tuple[str, str]]) -> Iterator[SignedCommand]:
+        return registrations(
+            self.keys[name], roles, name, self._began + timedelta(days=DAYS),
+            by=[self.keys[root] for root in REGISTRARS], network=self.deployment.network, time=self._began,
         )  # fmt: skip
-        return self.once("root", propose, f"identity/key/{signer.did}")
 
     @property
     def _began(self) -> datetime:

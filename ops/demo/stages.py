@@ -12,18 +12,19 @@ from pathlib import Path
 
 from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.keys import Signer, read_key, write_key
-from contracts import Command, Did, Label, Role, event_id
-from contracts.identity import SERVICE_KEY_DAYS, Found, Proof, ProposeKey, RevokeKey, RoleGrant, key_proof
+from contracts import Command, event_id
+from contracts.identity import SERVICE_KEY_DAYS, RevokeKey
 from contracts.liveness import slot_at
 from ops.compose import Deployment
 from ops.fleet import Machine, Wish, catalogue, declarations, drainings, heartbeats, registrations, standings
+from ops.registering import founding
+from ops.registering import registrations as registered
 from streams.liveness import TOPIC
 
 ROLES_OF_OTHERS = {
     "router": (("inference.router", "inference/"),),
     "catalogue": (("providers.catalogue", "providers/model/"),),
 }
-CHAIN_ID = 800_000
 
 
 @dataclass(frozen=True)
@@ -47,29 +48,25 @@ class Stages:
 
     def founding(self) -> list[SignedCommand]:
         """Three roots, two of them make a registrar (white paper 3.1)."""
-        roots = tuple(Did(root.did) for root in self.roots)
-        found = Found(roots=roots, quorum=2, chain_id=CHAIN_ID, profile="consumer")
+        found = founding(self.deployment.genesis)
         return [self._signed(found, f"identity/network/{self.deployment.network}", self.roots[0])]
 
     def keys(self, machines: Sequence[Machine]) -> Iterator[SignedCommand]:
         """Register the router's and the catalogue's key, and a device's key for each machine."""
         for name, roles in ROLES_OF_OTHERS.items():
-            yield self._registration(self.others[name], roles, name)
+            yield from self._registration(self.others[name], roles, name)
         for machine in machines:
             did = machine.signer.did
             own = (
                 ("providers.gpu", f"providers/provider/{did}"), ("providers.gpu", f"providers/offer/{did[-12:]}."),
                 ("inference.gpu", "inference/request/"),
             )  # fmt: skip
-            yield self._registration(machine.signer, own, machine.gpu.model)
+            yield from self._registration(machine.signer, own, machine.gpu.model)
 
-    def _registration(self, signer: Signer, roles: Iterable[tuple[str, str]], held_by: str) -> SignedCommand:
-        propose = ProposeKey(
-            key=Did(signer.did), roles=tuple(RoleGrant(role=Role(role), prefix=prefix) for role, prefix in roles),
-            held_by=Label(held_by), not_after=self.began + timedelta(days=SERVICE_KEY_DAYS),
-            proof=Proof(signer.sign(key_proof(self.deployment.network, signer.did))),
-        )  # fmt: skip
-        return self._signed(propose, f"identity/key/{signer.did}", self.roots[1])
+    def _registration(self, signer: Signer, roles: Sequence[tuple[str, str]], held_by: str) -> Iterator[SignedCommand]:
+        until = self.began + timedelta(days=SERVICE_KEY_DAYS)
+        by, network = self.roots[1:], self.deployment.network
+        return registered(signer, roles, held_by, until, by=by, network=network, time=self.began)
 
     def models(self) -> Iterator[SignedCommand]:
         """The white paper's first catalogue (5.6)."""

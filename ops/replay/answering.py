@@ -11,6 +11,7 @@ from contracts import Digest, Label, uuid7
 from contracts.liveness import ShardCut
 from contracts.operations import Parameter as Tried
 from contracts.operations import ParameterName, RunWhatIf, Words
+from ops.genesis import digest_of
 from ops.replay.evidence import Evidence
 from ops.replay.opening import Reading, topics_of
 from ops.replay.registry import Values, WhatIf, chosen, text_of
@@ -68,7 +69,9 @@ async def _answer(opened: Reading, whatif: WhatIf, values: Values, first: str, s
     start, end = await opened.cut(first, topics), await opened.cut(second, topics)
     settings = opened.deployment.settings
     client = settings.kafka_client_options() if isinstance(opened.source, KafkaSource) else None
-    evidence = Evidence(run, opened.source, start, end, opened.check(), settings.partitions, client)
+    genesis, digest = opened.deployment.genesis, digest_of(opened.deployment.genesis_path)
+    beginning = genesis.founding(digest), list(genesis.grants())
+    evidence = Evidence(run, opened.source, start, end, opened.check(), settings.partitions, client, beginning)
     verdict = await whatif.run(evidence, values)
     return Answered(run, whatif, values, start, end, verdict, evidence.input_digest(), time.monotonic() - began)
 

@@ -1,7 +1,7 @@
 """What a what-if may look at: the events of some contexts up to a cut, which of them are in question, and raw topics."""
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,12 @@ import orjson
 from adapters.replay.cuts import BadPosition, Cut, is_before
 from adapters.replay.folding import Check
 from adapters.replay.sources import Published, RangeMissing, Source
+from commands import Grant
 from contracts import Event, Record, parse_event, read_event
+from domain.identity.authority import Founding
 
+Beginning = tuple[Founding, Sequence[Grant]]
+"""The genesis: what the network is founded on, and its first keys."""
 MAX_EVENTS = 10_000_000
 
 
@@ -31,6 +35,8 @@ class Evidence:
     partitions: int
     client: Mapping[str, Any] | None = None
     """aiokafka's options, for commands and outcomes: they are in no audit log."""
+    began: Beginning | None = None
+    """What no event says: needed where commands about keys are decided again."""
     _seen: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -16,10 +17,10 @@ from adapters.replay.cuts import BadPosition, Cut
 from adapters.replay.raw import RawRecord, whole_topic
 from adapters.replay.sources import RangeMissing
 from adapters.replay.watching import Cause
-from commands import Asked, service_class
+from commands import Asked, AuthorityChange, AuthorityTable, service_class
 from contracts import CommandRecord, Event, command_class, instant, parse_command, parse_event, read_event
 from domain import Aggregate, Refused
-from ops.replay.evidence import Evidence
+from ops.replay.evidence import Beginning, Evidence
 from ops.replay.persons import persons_of
 from ops.replay.verdict import Decision, Verdict, compared
 
@@ -44,9 +45,9 @@ async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
     events = dict(await _events(evidence, context))
     recorded = [_recorded(outcome, events) for outcome in asked]
     persons = await persons_of(evidence, {actor for _, actor in commands}, {place for o in asked for place in o.permits})
-    again = list(_World(context, evidence.start, events, persons).decide(asked, commands))
+    again = list(_World(context, evidence.start, events, persons, evidence.began).decide(asked, commands))
     with world():
-        tried = list(_World(context, evidence.start, events, persons).decide(asked, commands))
+        tried = list(_World(context, evidence.start, events, persons, evidence.began).decide(asked, commands))
     verdict = compared(recorded, tried, again)
     for outcome in outcomes:
         if not outcome.is_by_rule:
@@ -202,6 +203,8 @@ class _World:
     events: Mapping[tuple[str, int], bytes]
     persons: Mapping[str, str]
     """Key to the first key of its chain of rotations."""
+    began: Beginning | None = None
+    """Of identity: its rules ask who may act, as of each decision."""
     _streams: dict[str, list[Event]] = field(default_factory=dict)
     _held: dict[str, Aggregate[Any]] = field(default_factory=dict)
 
@@ -211,6 +214,21 @@ class _World:
                 record = parse_event(value)
                 self._streams.setdefault(record.subject, []).append(read_event(record.document))
         self._service = service_class(self.context)(self, verify)
+        self._table = None if self.began is None else AuthorityTable(self.began[0])
+        for n, grant in enumerate(self.began[1] if self.began else ()):
+            self._change(grant, "genesis", n)
+        before = [parse_event(value) for (shard, n), value in self.events.items() if n < self.start.get(shard, 0)]
+        # What changes authority draws its time under the lock of the keys that it changes: the order of time is theirs.
+        for record in sorted(before, key=lambda record: (record.moment, record.shard, record.sequence)):
+            self._note(read_event(record.document), record.moment, record.shard, record.sequence)
+
+    def _note(self, event: Event, moment: datetime, shard: str, sequence: int) -> None:
+        for change in self._service.authority(event, moment):
+            self._change(change, shard, sequence)
+
+    def _change(self, change: AuthorityChange, shard: str, sequence: int) -> None:
+        if self._table is not None:
+            self._table.apply(change, shard, sequence)
 
     def load(self, kind: type[A], stream: str) -> A:
         """As `commands.Streams`."""
@@ -229,10 +247,13 @@ class _World:
             refusal, events = "", list[Event]()
             try:
                 command = command_class(record.type).read(record.data)
-                addressed = self._service.decide(
-                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source])
-                )
+                moment = instant(outcome.data["time"])
+                addressed = self._service.decide(command, Asked(record, moment, self.persons[record.source], self._table))
                 events = self._take(addressed)
+                # Where another number is recorded now than then, they have no places.
+                places = outcome.places if len(outcome.places) == len(events) else [("tried", n) for n in range(len(events))]
+                for event, place in zip(events, places, strict=True):
+                    self._note(event, moment, *place)
             except Refused as refused:
                 refusal = type(refused).__name__
                 self._undo(self._service.addressed)

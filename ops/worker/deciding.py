@@ -26,7 +26,7 @@ from adapters.sql.store import (
     Store,
     StreamMoved,
 )
-from commands import Asked, AuthorityChange, Grant, Service, services
+from commands import Asked, AuthorityChange, Grant, Service, changed, services
 from contracts import (
     MAX_RECORD_BYTES,
     Command,
@@ -44,9 +44,12 @@ from contracts import (
     partition_of,
     rfc3339,
 )
+from contracts.identity import RotateKey
 from domain import Aggregate, Refused
+from domain.identity.authority import Founding
+from domain.identity.following import KEYS
 from ops.worker.aggregates import Aggregates
-from ops.worker.authority import Permit, changed, permitted
+from ops.worker.authority import BatchAuthority, NotTheWriter, Permit, is_writer, permitted, spelled_otherwise
 from ops.worker.checking import Checked
 
 log = logging.getLogger(__name__)
@@ -106,6 +109,16 @@ class Decider:
         self._believed: dict[int, Shard] = {}
         """Each shard's counter row as this worker left it."""
         self._shard_ids: dict[tuple[str, int], int] = {}
+        self._founding: Founding | None = None
+
+    @property
+    def founding(self) -> Founding:
+        """What the genesis says of the network. Raises LookupError in a store that was begun without one."""
+        if self._founding is None:
+            self._founding = self.store.founding()
+        if self._founding is None:
+            raise LookupError("this store was begun without a genesis")
+        return self._founding
 
     def forget(self) -> None:
         """After any failure: nothing that was believed is believed any more."""
@@ -114,7 +127,7 @@ class Decider:
         self._believed.clear()
 
     def commit(self, chunks: Sequence[Chunk]) -> Sealed:
-        """Decide and make durable. Raises what the store raises; nothing of the batch has happened then."""
+        """Decide and make durable. Raises what the store raises, and NotTheWriter; nothing of the batch has happened then."""
         if any(self._believed.get(chunk.shard.id) != chunk.shard for chunk in chunks):
             # The shard comes to us, or comes back: whoever had it meanwhile has moved what we remember of its streams,
             # and no unique version stops a refusal that rests on an old one.
@@ -178,6 +191,7 @@ class _Batch:
         self._relied: dict[str, KeyAuthority | None] = {}
         self._changed: set[str] = set()
         self._repeats: list[tuple[int, int]] = []
+        self._table = BatchAuthority(decider.store, lambda: decider.founding, self._relied_key, self._changed)
         identities, sources, asked = set[str](), set[str](), dict[str, list[Command]]()
         for checked in chain.from_iterable(chunk.records for chunk in chunks):
             record = checked.record
@@ -185,13 +199,19 @@ class _Batch:
                 identities.add(_identity(record))
                 sources.add(record.source)
                 if checked.command is not None:
+                    sources.update(_keys_named(record, checked.command))
                     asked.setdefault(record.subject, []).append(checked.command)
-        seen = decider.look(identities, sources, asked)
+        # Whoever signs is looked up, locked and compared as whoever asks is.
+        seen = decider.look(identities, {*sources, decider.signer.did}, asked)
         self._known, self._authority = seen.known, seen.authority
         # Drawn after authority was read: a decision is never dated before the grant that it relies on. And never before
         # what the shards have recorded: a clock that was set back must not make an ended role live again.
         self._now = max([seen.now, *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])
         decider.aggregates.begin(asked, seen.streams)
+        self._absent = {*sources, decider.signer.did} - self._authority.keys()
+        """Keys of which the store says nothing, so that it is not asked again."""
+        self._writer = self._authority.get(decider.signer.did)
+        self._relied[decider.signer.did] = self._writer
 
     def decide(self) -> Decided:
         crashpoint("command.loaded")
@@ -206,6 +226,7 @@ class _Batch:
             relied=self._relied,
             looked_at=self._looked_at(),
             changed_keys=self._changed,
+            answers=self._table.answers,
             repeats=self._repeats,
             policies={stream for stream in self._decider.aggregates.recorded if is_policy_stream(stream)},
         )
@@ -245,6 +266,9 @@ class _Batch:
         if command is None:
             ruling.refusal = ruling.checked.problem
             return
+        if (problem := spelled_otherwise(record, command, self._decider.founding.chain_id)) is not None:
+            ruling.refusal = problem
+            return
         known = self._authority.get(record.source)
         if record.source not in self._changed:
             self._relied[record.source] = known
@@ -260,7 +284,8 @@ class _Batch:
         addressed: Aggregate[Any] | None = None
         is_poison = False
         try:
-            addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source))
+            person = known.holder if known else record.source
+            addressed = service.decide(command, Asked(record, self._now, person, self._table))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
@@ -293,17 +318,39 @@ class _Batch:
                 self._authority[change.key] = changed(known, change, chunk.shard.events, sequence, followed)
 
     def _known_key(self, key: str) -> KeyAuthority | None:
-        return self._authority.get(key) or self._decider.authority_of([key]).get(key)
+        known = self._authority.get(key)
+        if known is None and key not in self._absent:
+            known = self._decider.authority_of([key]).get(key)
+            if known is None:
+                self._absent.add(key)
+            else:
+                self._authority[key] = known
+        return known
+
+    def _relied_key(self, key: str) -> KeyAuthority | None:
+        """As a rule asks for it: what it is told must still be so when the batch commits."""
+        known = self._known_key(key)
+        if key not in self._changed:
+            self._relied.setdefault(key, known)
+        return known
 
     # Sealing
 
     def _seal(self, now: datetime) -> Sealed:
+        self._require_writer(now)
         sealed = Sealed(shards=[])
         self._decider.aggregates.snapshot(sealed)
         for chunk in self._chunks:
             sealed.shards.append((chunk.shard, self._seal_chunk(chunk, now, sealed)))
         crashpoint("command.signed")
         return sealed
+
+    def _require_writer(self, now: datetime) -> None:
+        """Before anything is signed. What ends the writer is the last that it signs: its batch has one time."""
+        for chunk in self._chunks:
+            for ruling in chunk.rulings:
+                if not is_writer(self._writer, stream := _subject(chunk.shard, ruling.checked), now):
+                    raise NotTheWriter(self._decider.signer.did, stream)
 
     def _changes(
         self, stream: str, ruling: Ruling, now: datetime, places: Sequence[tuple[str, int]]
@@ -396,6 +443,14 @@ def _is_the_databases(error: Exception) -> bool:
 
 def _identity(record: CommandRecord) -> str:
     return f"{record.id} {record.source}"
+
+
+def _keys_named(record: CommandRecord, command: Command) -> Iterator[str]:
+    """Keys of which a rule will ask who they are: one look for all of a batch."""
+    if record.subject.startswith(KEYS):
+        yield record.subject.removeprefix(KEYS)
+        if isinstance(command, RotateKey):
+            yield command.successor
 
 
 def _place(shard: Shard, offset: int) -> str:

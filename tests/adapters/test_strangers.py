@@ -20,7 +20,9 @@ from adapters.views.chain import ChainBroken, follow
 from adapters.views.positions import Position
 from adapters.views.sets import ReaderSet
 from adapters.views.strangers import passed_over_in
-from adapters.vouching import Entitled, Vouching, vouched_by
+from adapters.vouching import Vouching, vouched_by
+from contracts import instant
+from domain.identity.authority import WriterInterval
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard
 from tests.adapters.shards import VIEW, tally_projection
 
@@ -169,16 +171,16 @@ def test_two_records_of_an_entitled_writer_for_one_place_are_two_histories() -> 
 def test_whoever_is_entitled_later_or_no_longer_vouches_for_what_he_signed_then() -> None:
     shard = SignedShard(0).fill(LENGTH)
     times = [orjson.loads(record.value)["time"] for record in shard.records]
-    entitled: list[Entitled] = []
+    entitled: list[WriterInterval] = []
     vouch = Vouching(NETWORK, lambda: entitled, verify)
     nobody = follow(shard.name, Position(), shard.records, vouch=vouch)
     vouch._read_at = float("-inf")
-    entitled.append(Entitled(WRITER.did, "", times[4]))
+    entitled.append(WriterInterval(WRITER.did, "tally/", instant(times[0]), instant(times[3])))
 
     until_then = follow(shard.name, Position(), shard.records, vouch=vouch)
 
     assert not nobody.facts
-    assert len(until_then.facts) == times.index(times[4])
+    assert len(until_then.facts) == max(n for n, time in enumerate(times) if time <= times[3]) + 1
     assert all(what == "signed by nobody who was entitled" for what in until_then.strangers.values())
 
 

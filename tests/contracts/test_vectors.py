@@ -108,7 +108,8 @@ def test_events_are_chained_and_their_ids_follow_from_their_command() -> None:
 
 @each("proofs")
 def test_a_proof_is_a_signature_over_its_text(vector: dict[str, Any]) -> None:
-    assert vector["text"] == f"spaceos/key-proof/1\n{vector['network']}\n{vector['did']}"
+    said = ("network", "type", "source", "id", "subject", "did")
+    assert vector["text"] == "\n".join(["spaceos/key-proof/2", *(vector[name] for name in said)])
     assert verify(vector["did"], vector["text"].encode(), vector["proof"])
     assert signed_by(vector["did"], vector["text"].encode(), vector["proof"])
 

@@ -167,9 +167,22 @@ def test_the_rotated_key_of_one_officer_is_no_second_officer() -> None:
 
 
 def test_a_second_officer_who_orders_something_else_is_refused() -> None:
-    one = erasure(proposed(erased(1)))
+    one = erasure(proposed(erased(1)), ordered(1))
 
     refused(one, lambda: one.order(an_order(erased(1), erased(2)), holds(), actor=BEN, person=BEN, now=NOW), AlreadyErased)
+
+
+def test_one_officer_does_not_occupy_the_name_of_a_persons_erasure() -> None:
+    """His order alone was in the way of every other one under that name."""
+    one = erasure(proposed(erased(1)))
+    right = an_order(erased(1), erased(2))
+
+    one.order(right, holds(), actor=BEN, person=BEN, now=NOW)
+    assert not one.ordered
+    one.order(right, holds(), actor=ANN, person=ANN, now=NOW)
+
+    assert one.ordered
+    assert [entry.key for entry in one.keys] == [entry.key for entry in right.keys]
 
 
 def test_a_hold_defers_an_erasure_and_its_end_lets_it_go_on() -> None:

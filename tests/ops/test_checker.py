@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka.commands import sign_command
+from adapters.kafka.commands import SignedCommand, sign_command
 from adapters.keys import Signer, ed25519_signer, read_key, wallet_signer
 from adapters.sql.outbox import Outbox
 from adapters.views import Projector
-from contracts import Did, Label, Role, partition_of
-from contracts.identity import Found, ProposeKey, RevokeKey, RoleGrant, key_proof
+from contracts import partition_of
+from contracts.identity import RevokeKey
 from ops import checker
 from ops.compose import Deployment
 from ops.dumps import dump
 from ops.genesis import make_genesis
+from ops.registering import founding, registrations
 from ops.settings import Settings
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
@@ -52,7 +53,10 @@ class Network:
         self.journal: list[dict[str, Any]] = []
 
     def decide(self, command: Any, subject: str, signer: Signer) -> None:
-        signed = sign_command(command, subject, signer, "dev")
+        self.decide_signed(sign_command(command, subject, signer, "dev"))
+
+    def decide_signed(self, signed: SignedCommand) -> None:
+        subject = signed.subject
         partition = partition_of(subject, PARTITIONS)
         shard = self.store.shard("identity", partition)
         record = Delivered(shard.position, subject.encode(), signed.value, signed.headers)
@@ -75,15 +79,13 @@ class Network:
 
     def live(self) -> None:
         """A network is founded, keys come and go, one by a wallet, and somebody without a role tries."""
-        roots = tuple(Did(root.did) for root in self.roots)
-        self.decide(Found(roots=roots, quorum=2, chain_id=1, profile="consumer"), "identity/network/dev", self.roots[0])
+        self.decide(founding(self.deployment.genesis), "identity/network/dev", self.roots[0])
         keys = [ed25519_signer(bytes([n]) * 32) for n in range(6)]
         for key in [*keys, wallet_signer(b"w" * 32)]:
             end = datetime.now(UTC) + timedelta(days=30)
-            roles = (RoleGrant(role=Role("providers.gpu"), prefix="providers/"),)
-            proof = key.sign(key_proof("dev", key.did))
-            wish = ProposeKey(key=Did(key.did), roles=roles, held_by=Label("load"), not_after=end, proof=proof)
-            self.decide(wish, f"identity/key/{key.did}", self.roots[1])
+            now, roles = datetime.now(UTC), [("providers.gpu", "providers/")]
+            for signed in registrations(key, roles, "load", end, by=[self.roots[1]], network="dev", time=now):
+                self.decide_signed(signed)
         for key in (keys[0], wallet_signer(b"w" * 32)):
             self.decide(RevokeKey(reason="retired"), f"identity/key/{key.did}", key)
         self.decide(RevokeKey(reason="mistaken"), f"identity/key/{keys[1].did}", keys[2])

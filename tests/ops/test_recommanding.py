@@ -12,25 +12,27 @@ from aiokafka import TopicPartition
 from adapters.replay.folding import unchecked
 from adapters.replay.kafka import KafkaSource
 from adapters.replay.sources import RangeMissing
-from commands import Grant
 from contracts import Did, Digest, parse_command, partition_of
-from contracts.identity import ApproveKey, Found, RotateKey, key_proof
+from contracts.identity import ApproveKey, Found
 from ops.replay.evidence import Evidence
 from ops.replay.persons import persons_of
 from ops.replay.recommanding import _Outcome, _recorded, _until, _World
 from ops.replay.verdict import Verdict, compared
 from tests.adapters.replay.topics import Held, MemoryConsumer
 from tests.worker.world import (
-    FAR,
+    FOUNDING,
+    GRANTS,
     NETWORK,
     PARTITIONS,
+    ROOTS,
     START,
     Sent,
     World,
-    alice,
     carol,
+    erin,
     open_world,
     propose,
+    rotate,
     signed,
     someone,
     stream_of,
@@ -48,8 +50,7 @@ def world(store_url: str) -> World:
 
 def rotation(old: Any, to: Any) -> Sent:
     """The overlap ends with the roles: else it would be counted from the decision, which is dated when it is sealed."""
-    proof = to.sign(key_proof(NETWORK, to.did))
-    return signed(RotateKey(successor=Did(to.did), proof=proof, overlap_seconds=86_400), stream_of(old), by=old)
+    return rotate(old, to, 86_400)
 
 
 def approval(proposal: Sent, of: Any, by: Any) -> Sent:
@@ -75,17 +76,16 @@ def again(world: World, sent: Sequence[Sent]) -> Verdict:
     evidence = Evidence(RUN, source, {}, {}, unchecked, PARTITIONS)
     permits = {place for outcome in asked for place in outcome.permits}
     persons = asyncio.run(persons_of(evidence, {actor for _, actor in commands}, permits))
-    decided = list(_World("identity", {}, events, persons).decide(asked, commands))
+    decided = list(_World("identity", {}, events, persons, (FOUNDING, GRANTS)).decide(asked, commands))
     return compared([_recorded(outcome, events) for outcome in asked], decided, decided)
 
 
 def test_a_rotated_key_is_the_same_person_again(world: World) -> None:
     """It was asked who held the key; a what-if that does not know shows approvals that nobody could have given."""
-    world.store.plant([Grant(first.did, "identity.root", "identity/", FAR)])
-    roots = tuple(Did(key.did) for key in (alice, carol, first))
-    found = signed(Found(roots=roots, quorum=2, chain_id=800_000, profile="consumer"), f"identity/network/{NETWORK}", by=first)
-    registered = propose(second, by=first, role="identity.registrar", prefix="identity/", not_after=SOON)
-    proposal = propose(new, by=second, role="identity.verifier", prefix="identity/")
+    roots = tuple(Did(root) for root in ROOTS)
+    found = signed(Found(roots=roots, quorum=2, chain_id=800_000, profile="consumer"), f"identity/network/{NETWORK}", by=erin)
+    registered = propose(second, by=erin, role="identity.registrar", prefix="identity/", not_after=SOON)
+    proposal = propose(new, by=second, role="operations.operator", prefix="operations/")
     own = approval(proposal, new, successor)
     sent = [
         found, registered, approval(registered, second, carol), rotation(second, successor), proposal, own,

@@ -20,21 +20,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import select
 
 from adapters.kafka.bare import bare_consumer
-from adapters.kafka.commands import SignedCommand, sign_command
+from adapters.kafka.commands import SignedCommand
 from adapters.kafka.topics import Topic, create_topics
 from adapters.keys import read_key, write_key
 from adapters.replay.raw import whole_topic
 from adapters.sql import engine_for, reading
 from adapters.views.folding import Parts
 from adapters.views.rebuild import Rebuild
-from contracts import Did, Label, Role
-from contracts.identity import Proof, ProposeKey, RoleGrant, key_proof
 from ops.cli.output import Exit
 from ops.demo.client import Client, client_for
 from ops.demo.stages import Stages
 from ops.fleet import Machine, fleet
 from ops.genesis import make_genesis
 from ops.local import kafka as local_kafka
+from ops.registering import registrations
 from ops.replay.states import live_digest
 from ops.verifying import verify_live
 from projections.operations import runs, versions_of
@@ -80,7 +79,7 @@ async def begin(live: Live) -> None:
         write_key(live.home / "keys" / f"{name}.key")
     async with client_for(live.settings.kafka_client_options(), live.settings.partitions) as client:
         await send(client, stages.founding())
-        await send(client, [registration(live, name) for name in ("operator", "analyst")])
+        await send(client, [said for name in ("operator", "analyst") for said in registration(live, name)])
         await send(client, list(stages.keys([])))
         await send(client, list(stages.models()))
         await join(client, stages, fleet(10))
@@ -98,14 +97,11 @@ async def join(client: Client, stages: Stages, machines: list[Machine]) -> None:
     await send(client, list(stages.offers(machines)))
 
 
-def registration(live: Live, name: str) -> SignedCommand:
-    signer, registrar = (read_key(live.home / "keys" / f"{key}.key") for key in (name, "root-2"))
-    role = RoleGrant(role=Role(f"operations.{name}"), prefix="operations/")
-    propose = ProposeKey(
-        key=Did(signer.did), roles=(role,), held_by=Label(name), not_after=datetime.now(UTC) + timedelta(days=90),
-        proof=Proof(signer.sign(key_proof("dev", signer.did))),
-    )  # fmt: skip
-    return sign_command(propose, f"identity/key/{signer.did}", registrar, "dev")
+def registration(live: Live, name: str) -> list[SignedCommand]:
+    signer, *by = (read_key(live.home / "keys" / f"{key}.key") for key in (name, "root-2", "root-3"))
+    now = datetime.now(UTC)
+    roles = [(f"operations.{name}", "operations/")]
+    return list(registrations(signer, roles, name, now + timedelta(days=90), by=by, network="dev", time=now))
 
 
 def parts(live: Live, name: str) -> Parts:

@@ -93,7 +93,7 @@ def test_no_number_of_a_view_has_less_than_64_bits() -> None:
 
 
 KEYS = {
-    "identity/key": ["identity_keys.key", "identity_roles.given_in"],
+    "identity/key": ["identity_keys.key", "identity_roles.given_in", "identity_ends.ended_in"],
     "custody/key": ["custody_keys.key"],
     "inference/request": [
         "inference_requests.request", "inference_attempts.request", "inference_receipts.request", "inference_decisions.request",

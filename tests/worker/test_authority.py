@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.sql.store import Granted, KeyAuthority
-from commands import Grant, Withdrawal
+from commands import Grant, Withdrawal, changed
 from contracts import RefusalReason, parse_command
 from contracts.identity import ProposeKey, WithdrawRole
-from ops.worker.authority import Permit, changed, covers, permitted
+from domain.identity.authority import covers
+from ops.worker.authority import Permit, permitted
 from tests.worker.world import alice, bob, propose, signed, stream_of
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -59,10 +60,11 @@ def test_one_grant_that_covers_it_is_enough() -> None:
     ("prefix", "subject", "expected"),
     [
         ("", "a/b", True), ("a/", "a/b", True), ("a/b", "a/b", True), ("a/b", "a/b/c", True), ("a/b", "a/bc", False),
-        ("a/b", "a/b.c", True), ("a/b", "a/b-c", True), ("a/b/", "a/b", False), ("a", "ab/c", False), ("b", "a/b", False),
+        ("a/b", "a/b.c", False), ("a/b", "a/b-c", False), ("a/b/", "a/b", False), ("a", "ab/c", False), ("b", "a/b", False),
+        ("a/b/c.", "a/b/c.d", True), ("a/b/c", "a/b/c", True), ("a/b/c", "a/b/c/d", False), ("a/b/c", "a/b/c.d", False),
     ],
 )  # fmt: skip
-def test_a_prefix_ends_at_the_end_of_a_word(prefix: str, subject: str, expected: bool) -> None:
+def test_a_prefix_covers_what_begins_with_it_or_one_whole_stream(prefix: str, subject: str, expected: bool) -> None:
     """Or a grant for provider 1 would cover provider 10."""
     assert covers(prefix, subject) is expected
 

@@ -132,6 +132,7 @@ def treasury(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     with world.engine.begin() as connection:
         connection.execute(text("delete from authority_grants"))
         connection.execute(text("delete from authority_keys"))
+        connection.execute(text("delete from deployment"))
     return opened(World(world.engine, context="treasury", grants=GRANTS))
 
 

@@ -1,5 +1,6 @@
 """A network without a broker: topics are lists, and a worker is a decider that remembers its shards' counter rows."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from adapters.sql import engine_for, reading, tables
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Sealed, Store
 from commands import Grant
-from contracts import Command, CommandRecord, Did, Label, Role, partition_of, uuid7
-from contracts.identity import ProposeKey, RevokeKey, RoleGrant, key_proof
+from contracts import Command, CommandRecord, Did, Digest, Label, Role, partition_of, uuid7
+from contracts.identity import ApproveKey, ProposeKey, RevokeKey, RoleGrant, RotateKey, key_proof
+from domain.identity.authority import WRITER, Founding
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
 
@@ -24,15 +26,19 @@ PARTITIONS = 2
 START = datetime.now(UTC)
 FAR = START + timedelta(days=300)
 
-alice, bob, carol, dave, stranger, writer = (ed25519_signer(bytes([n]) * 32) for n in range(11, 17))
-"""Alice and Carol are registrars, Bob is a GPU provider, Dave registers GPUs in one corner only."""
+alice, bob, carol, dave, stranger, writer, erin = (ed25519_signer(bytes([n]) * 32) for n in range(11, 18))
+"""Alice, Carol and Erin are the roots and registrars, Bob is a GPU provider, Dave registers GPUs in one corner only."""
 
 GRANTS = (
     Grant(alice.did, "identity.registrar", "identity/", FAR),
     Grant(carol.did, "identity.registrar", "identity/", FAR),
     Grant(bob.did, "providers.gpu", "providers/", FAR),
     Grant(dave.did, "identity.registrar", "identity/network", FAR),
+    Grant(erin.did, "identity.registrar", "identity/", FAR),
+    Grant(erin.did, "identity.root", "identity/", FAR),
 )
+ROOTS = (alice.did, carol.did, erin.did)
+FOUNDING = Founding("0" * 64, ROOTS, 2, 800_000, "consumer")
 
 _ids = count(1)
 
@@ -85,14 +91,35 @@ def stream_of(signer: Signer) -> str:
 
 
 def propose(new: Signer, by: Signer = alice, role: str = "providers.gpu", prefix: str = "providers/", **more: Any) -> Sent:
-    """Registers at once, since the role needs no second."""
+    """Registers at once, where the role needs no second."""
+    command_id = more.pop("id", None) or uuid7(next(_ids), bytes(10))
     command = ProposeKey.model_validate(
         {
             "key": Did(new.did), "roles": (RoleGrant(role=Role(role), prefix=prefix),), "held_by": Label("someone"),
-            "not_after": more.pop("not_after", FAR), "proof": new.sign(key_proof(NETWORK, new.did)),
+            "not_after": more.pop("not_after", FAR),
+            "proof": proof("identity.ProposeKey", command_id, new, by=by, subject=stream_of(new)),
         }
     )  # fmt: skip
-    return signed(command, stream_of(new), by, **more)
+    return signed(command, stream_of(new), by, id=command_id, **more)
+
+
+def proof(kind: str, command_id: str, new: Signer, *, by: Signer, subject: str, network: str = NETWORK) -> str:
+    """The new key's signature that it wants to be registered by this command."""
+    return new.sign(key_proof(network, kind, by.did, command_id, subject, new.did))
+
+
+def rotate(old: Signer, new: Signer, overlap_seconds: int = 0, **more: Any) -> Sent:
+    """By the key itself, to another one that agrees."""
+    command_id = uuid7(next(_ids), bytes(10))
+    agreed = proof("identity.RotateKey", command_id, new, by=old, subject=stream_of(old))
+    command = RotateKey.model_validate({"successor": new.did, "proof": agreed, "overlap_seconds": overlap_seconds})
+    return signed(command, stream_of(old), old, id=command_id, **more)
+
+
+def approve(proposal: Sent, by: Signer) -> Sent:
+    """Another registrar's consent to what was proposed."""
+    command = ApproveKey(proposal=Digest(hashlib.sha256(proposal.value).hexdigest()))
+    return signed(command, proposal.subject, by)
 
 
 def revoke(key: Signer, by: Signer = alice, **more: Any) -> Sent:
@@ -106,12 +133,13 @@ class World:
     engine: Engine
     context: str = "identity"
     grants: Sequence[Grant] = GRANTS
+    founding: Founding = FOUNDING
     topics: dict[int, list[Incoming]] = field(default_factory=lambda: {p: [] for p in range(PARTITIONS)})
 
     def __post_init__(self) -> None:
         upgrade(self.engine, "store")
         self.store = Store(self.engine)
-        self.store.plant(self.grants)
+        self.store.begin(self.founding, [*self.grants, Grant(writer.did, WRITER, "", FAR)])
 
     def publish(self, *sent: Sent, partition: int | None = None) -> None:
         """To the partition of its key, unless another is given."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from contracts.identity import SERVICE_KEY_DAYS
-from domain.identity import NEEDS_SECOND
+from domain.identity.giving import GIVEN_BY_TWO
 from ops.replay.constants import constants
 from ops.replay.evidence import Evidence
 from ops.replay.recommanding import recommand
@@ -16,7 +16,7 @@ def whatifs() -> Iterator[WhatIf]:
         "recommand", "keys", "which registrations would have been accepted", ("identity",),
         (
             Parameter("service_key_days", SERVICE_KEY_DAYS, "the longest that a key is registered for, in days"),
-            Parameter("needs_second", NEEDS_SECOND, "roles that need two persons, with commas between", _roles),
+            Parameter("given_by_two", GIVEN_BY_TWO, "roles of bounded kinds that need two, with commas between", _roles),
         ),
         _keys,
     )  # fmt: skip

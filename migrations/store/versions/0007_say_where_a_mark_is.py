@@ -6,8 +6,8 @@ A mark without an offset, as an earlier version left it, is looked for from the 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
