@@ -24,6 +24,7 @@ from contracts import (
     contexts,
     is_policy,
     policy_stream,
+    recorded_by,
 )
 from domain import Aggregate, StreamAdvanced
 from domain._policy import Policy
@@ -61,6 +62,11 @@ class Withdrawal:
 
 
 AuthorityChange = Grant | Withdrawal
+
+
+class Undeclared(RuntimeError):
+    """A decision recorded an event that `contracts/_recorded.py` does not say of its command: no verifier would believe it."""
+
 
 Verify = Callable[[str, bytes, str], bool]
 """`(did, value, signature) -> bool`: whether the key of that DID signed the value, as a record is signed."""
@@ -109,6 +115,8 @@ class Service:
         self.asked: Asked
         self._policy_stream = policy_stream(self.context)
         self.addressed: Aggregate[Any] | None = None
+        self._pending = 0
+        """How much of what it has recorded is of an earlier command."""
 
     @property
     def policy(self) -> Policy:
@@ -125,7 +133,8 @@ class Service:
         expected = self.asked.record.streamversion
         if expected is not None and expected != found.version:
             raise StreamAdvanced(f"the stream is at version {found.version}, {expected} was expected", "streamversion")
-        self.addressed = found
+        if self.addressed is not found:
+            self.addressed, self._pending = found, len(found.pending)
         return found
 
     def read(self, kind: type[A], stream: str) -> A:
@@ -138,8 +147,8 @@ class Service:
         return ()
 
     def decide(self, command: Command, asked: Asked) -> Aggregate[Any] | None:
-        """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused."""
-        self.asked, self.addressed = asked, None
+        """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused, Undeclared."""
+        self.asked, self.addressed, self._pending = asked, None, 0
         if is_policy(type(command)):
             self._decide_policy(cast("PolicyCommand", command))
         else:
@@ -147,6 +156,11 @@ class Service:
             if command.wire.halted_by:
                 self.policy.require_running(type(command), asked.now)
             self.handle(command)
+        if self.addressed is not None:
+            said = recorded_by(type(command))
+            for event in self.addressed.pending[self._pending :]:
+                if event.wire.type not in said:
+                    raise Undeclared(f"{command.wire.type} recorded {event.wire.type}")
         return self.addressed
 
     def _decide_policy(self, command: PolicyCommand) -> None:

@@ -232,7 +232,7 @@ def test_a_wallets_signature_is_inconclusive_without_a_library_for_it(
 def test_tampering_outranks_what_is_missing(deployed: Deployed, stranger: Stranger, tmp_path: Path) -> None:
     pack = KINDS["range"](deployed, tmp_path / "p.zip", enclosed(deployed)).path
     files = read_pack(pack)
-    files["entries/70-256"] = files["entries/70-256"].replace(b"Drained", b"Drowned", 1)
+    files["entries/70-256"] = files["entries/70-256"].replace(b"Draining", b"Drowning", 1)
 
     assert stranger.verify(write_zip(pack, repaired(files))).code == 1
 
