@@ -30,7 +30,7 @@ from typing import Any
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
-_IN_ORDER = """checkpoint consistency manifest entry inclusion signature writer authority command network expired version once
+_IN_ORDER = """checkpoint consistency manifest entry inclusion signature writer authority once command network expired version
 outcome follows context amount persons stream seal time asked sealed"""
 CHECKS = _IN_ORDER.split()
 FORMAT, EMPTY, ZERO = "spaceos-audit-pack/1", hashlib.sha256(b"").digest(), "0" * 64
@@ -241,7 +241,7 @@ def open_checkpoint(note: bytes, keys: Iterable[NoteKey]) -> Checkpoint:
     # A time after the year 9999, as of a witness who counts milliseconds, is none: it counts as little as an unknown key.
     found = {key: seconds for key, seconds in found.items() if seconds <= LAST_SECOND}
     origin, size, root, *more = text.split("\n")
-    if not all([origin, *more]) or not re.fullmatch(r"0|[1-9][0-9]{0,17}", size):
+    if not all([origin, *more]) or not re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
         raise ValueError("a checkpoint has an origin, a size and a root")
     return Checkpoint(origin, int(size), unbase64(root, 32), found)
 
@@ -286,7 +286,7 @@ class Pack:
     def __init__(self, path: str) -> None:
         self._zip, self._size = zipfile.ZipFile(path), Path(path).stat().st_size
         self._members, self.is_newest = {member.orig_filename: member for member in self._zip.infolist()}, False
-        self.names, self.read = set(self._members), self._zip.read
+        self.names, self.read, self.has_commands = set(self._members), self._zip.read, True
         self._zip.getinfo("manifest.json")
 
     def admit(self) -> bool:
@@ -316,6 +316,7 @@ class Live:
     def __init__(self, url: str, headers: Sequence[str], is_witnessed: bool) -> None:
         self._url, self._headers = url.rstrip("/"), dict(header.split(": ", 1) for header in headers)
         self.names, self._note, self.is_newest = {"range.json"}, b"", not is_witnessed
+        self.has_commands = False
         self._head = "checkpoint" + ".witnessed" * is_witnessed
 
     def admit(self) -> bool:
@@ -755,7 +756,7 @@ class Judge:
         self.facts["verified"] = f"{len(chosen)} records asked for, {len(self.items)} entries here, {self.commands} commands"
         who = "who asked: not every record has a command that could be verified"
         else_ = "that nothing else fits, ends a key, or uses one of these commands again"
-        if self.commands < len(facts) and not (without_commands or isinstance(pack, Live)):
+        if self.commands < len(facts) and not without_commands and pack.has_commands:
             self.doubts.add(who)
         self.facts["not shown"] = [who] * (self.commands < len(facts)) + [else_] * (len(self.items) < head.size)
 

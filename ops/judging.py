@@ -37,7 +37,7 @@ class _Whole(auditverify.Live):
     """A log's database as a pack of all its entries. Commands are fetched for a tile at a time, and never all kept."""
 
     def __init__(self, engine: Engine, size: int, note: str, commands: KeptCommands | None) -> None:
-        self.names, self.is_newest = {"range.json"}, True
+        self.names, self.is_newest, self.has_commands = {"range.json"}, True, commands is not None
         self._engine, self._size, self._signed, self._commands = engine, size, note.encode(), commands
         self._identities: dict[int, tuple[str, str]] = {}
         self._there: tuple[int, Mapping[str, bytes]] = (-1, {})

@@ -187,8 +187,22 @@ class History:
         roots = {"roots": [root.did for root in ROOTS], "quorum": 2, "chain_id": 1, "profile": "consumer"}
         self.ask(ROOTS[0], "identity.Found", f"identity/network/{NETWORK}", [("identity.Founded", roots)])
 
+    def again(self) -> Event:
+        """The last command once more: another event of the same id, and an outcome for it, which is the one that is kept."""
+        last = self.events[-1]
+        (source, name), document = (last.document["actor"], last.document["causationid"]), last.document
+        kept, self.now = self.kept[source, name], self.now + timedelta(milliseconds=7)
+        asked, digest, moment = orjson.loads(kept.value), document["commandhash"], rfc3339(self.now)
+        made = self._record(asked, digest, last.shard, moment, 0, (document["type"], {"n": "again"}), self.writer, {})
+        self.events.append(made)
+        outcome = self._outcome(asked, digest, moment, [made], self.writer, {})
+        self.kept[source, name] = Kept(kept.value, kept.signature, outcome)
+        return made
+
     def register(self, key: Signer, role: str = "providers.gpu", registrar: Signer = ROOTS[1], **wrong: Any) -> list[Event]:
-        grant = {"roles": [{"role": role, "prefix": f"{role.partition('.')[0]}/"}], "not_after": END}
+        """`roles` or `prefix` may be given."""
+        prefix = wrong.pop("prefix", f"{role.partition('.')[0]}/")
+        grant = {"roles": wrong.pop("roles", [{"role": role, "prefix": prefix}]), "not_after": END}
         proposed = ("identity.KeyProposed", {"key": key.did, **grant, "held_by": "somebody"})
         events = [proposed, ("identity.KeyRegistered", {"key": key.did, **grant})]
         return self.ask(registrar, "identity.ProposeKey", f"identity/key/{key.did}", events, **wrong)
@@ -305,11 +319,11 @@ class Deployed:
     def log(self) -> AuditLog:
         return AuditLog(self.engine)
 
-    def witnessed(self, note: str | None = None, *witnesses: NoteSigner) -> str:
+    def witnessed(self, note: str | None = None, *witnesses: NoteSigner, at: int = 1_767_300_000) -> str:
         """The newest head with two cosignatures."""
         found = note or self.notes[-1]
         for n, witness in enumerate(witnesses or WITNESSES[:2]):
-            found = cosign(found, witness, 1_767_300_000 + n)
+            found = cosign(found, witness, at + n)
         return found
 
     def commands(self, identities: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Kept]:
