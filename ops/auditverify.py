@@ -128,6 +128,10 @@ class Bad(Exception):
     """Tampering is shown, or a file is not what it must be: one of CHECKS, a text, perhaps a file."""
 
 
+class Odd(Exception):
+    """Something is not as it should be, and accuses nobody."""
+
+
 def parsed(raw: bytes) -> Any:
     """JSON as it is allowed here: UTF-8, no key twice, and no number but integers. Raises ValueError."""
 
@@ -236,7 +240,7 @@ def open_checkpoint(note: bytes, keys: Iterable[NoteKey]) -> Checkpoint:
             message = (f"cosignature/v1\ntime {seconds}\n" if key.kind == 4 else "") + text + "\n"
             VerifyKey(key.public).verify(message.encode(), signature)
             if key in found or seconds >= 2**63:
-                raise ValueError(f"{name[:60]!r} signed twice, or at no time")
+                raise Odd(f"{name[:60]!a} signed twice, or at no time")
             found[key] = seconds
     # A time after the year 9999, as of a witness who counts milliseconds, is none: it counts as little as an unknown key.
     found = {key: seconds for key, seconds in found.items() if seconds <= LAST_SECOND}
@@ -413,6 +417,8 @@ class Judge:
             return work(*arguments)
         except OSError as error:
             self.doubts.add(f"{file} could not be read: {error}")
+        except Odd as error:
+            self.doubts.add(f"{file} is malformed: {error}")
         except Exception as error:
             said, text, *files = error.args if isinstance(error, Bad) else (check, f"is malformed: {error!r}"[:300])
             self.bad.append({"check": said, "index": index, "file": [*files, file][0], "text": text})

@@ -110,10 +110,11 @@ def test_both_readers_take_or_refuse_a_key_alike(change: Callable[[str], str]) -
     assert taken(NoteKey.parse) == taken(auditverify.note_key)
 
 
-def test_a_witness_that_counts_milliseconds_does_not_count_and_accuses_nobody(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("odd", ["a witness that counts milliseconds", "a witness twice", "a time that is none"])
+def test_a_head_that_is_only_odd_is_inconclusive_and_accuses_nobody(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, odd: str
 ) -> None:
-    """Its quorum is not met: that is inconclusive, and no tampering."""
+    """Its quorum is not met, or the note is malformed: that is no tampering."""
     from adapters.audit.packs import write_bundle
     from adapters.audit.search import Filter
 
@@ -122,10 +123,15 @@ def test_a_witness_that_counts_milliseconds_does_not_count_and_accuses_nobody(
     made, (policy, genesis) = Deployed(tmp_path / "log", history), hand_out(tmp_path / "given")
     files = read_pack(write_bundle(made.log, tmp_path / "p.zip", Filter(first=0)).path)
     stranger = Stranger.in_folder(tmp_path_factory.mktemp("stranger"))
-    pack = write_zip(tmp_path / "q.zip", repaired({**files, "checkpoint": made.witnessed(at=SECONDS * 1000).encode()}))
+    heads = {
+        "a witness that counts milliseconds": made.witnessed(at=SECONDS * 1000),
+        "a witness twice": made.witnessed(None, *WITNESSES[:2], *WITNESSES[:2]),
+        "a time that is none": made.witnessed(at=2**63),
+    }
+    pack = write_zip(tmp_path / "q.zip", repaired({**files, "checkpoint": heads[odd].encode()}))
 
     found = stranger.verify(pack, "--policy", policy, "--genesis", genesis, "--without-commands")
 
     assert (found.code, found.answer["found"]) == (3, [])
-    assert "has not cosigned" in str(found.answer["unclear"])
+    assert "has not cosigned" in str(found.answer["unclear"]) or "is malformed" in str(found.answer["unclear"])
     made.engine.dispose()
