@@ -26,6 +26,7 @@ SECONDS = ("spaceos.reader.chunk.duration", "s", "From taking a chunk to its com
 DELAY = ("spaceos.reader.delay", "s", "From the time of a chunk's last record to its commit")
 FOLDED = ("spaceos.reader.fold.events", "{event}", "Events that a reader folded, one of a set")
 FOLD_SECONDS = ("spaceos.reader.fold.duration", "s", "Time that a reader took to fold, all in all")
+STRANGERS = ("spaceos.reader.strangers", "{record}", "Records that were passed over: nobody entitled had signed them")
 LAG_EVENTS = ("spaceos.reader.lag", "{record}", "Records of a partition that are published and not applied")
 LAG_SECONDS = ("spaceos.reader.lag.time", "s", "Age of the last applied record, where others wait; otherwise 0")
 
@@ -77,6 +78,11 @@ def observe_folds(totals: Callable[[], Mapping[str, tuple[int, float]]]) -> None
 
     for which, (name, unit, meaning) in enumerate((FOLDED, FOLD_SECONDS)):
         metrics.get_meter(INSTRUMENTATION).create_observable_counter(name, [seen(which)], unit, meaning)
+
+
+def passed_over(reader: str, shard: str, records: int) -> None:
+    """Nobody entitled had signed them."""
+    counter(STRANGERS).add(records, {"reader": reader, "shard": shard})
 
 
 class WorkerTelemetry:

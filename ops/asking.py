@@ -60,9 +60,9 @@ async def ask(deployment: "Deployment", commands: Sequence[SignedCommand], secon
     sender = CommandSender(client, partitions)
     await sender.start()
     try:
-        async with watching_outcomes(client, contexts, partitions) as outcomes:
+        async with watching_outcomes(client, contexts, partitions, vouch=deployment.vouch) as outcomes:
             await sender.send(commands)
-            return await outcomes.wait_for([c.id for c in commands], seconds) if seconds else {}
+            return await outcomes.wait_for(commands, seconds) if seconds else {}
     finally:
         await sender.stop()
 

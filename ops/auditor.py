@@ -92,7 +92,7 @@ async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
         sender = CommandSender(client, deployment.settings.partitions)
         await sender.start()
         stack.push_async_callback(sender.stop)
-        sequencer = Sequencer(engine, deployment.network, deployment.genesis.writers(), keys.verify)
+        sequencer = Sequencer(engine, deployment.network, deployment.vouch)
         alarm = _Alarm(deployment, sender)
         stack.push_async_callback(alarm.told)
         reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=alarm.halted)

@@ -1,6 +1,6 @@
 """Composition: a deployment's parts, wired from its settings and genesis. Nothing else knows how they fit together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from adapters.sql import assert_durable, engine_for
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from adapters.vault import Vault
+from adapters.vouching import Entitled, Vouching
 from contracts import Sealed, contexts
 from contracts.rewards import Payee
 from ops.genesis import Genesis, read_genesis
@@ -65,6 +66,14 @@ class Deployment:
 
     def verify(self, did: str, value: bytes, signature: str) -> bool:
         return keys.verify(did, value, signature)
+
+    @cached_property
+    def vouch(self) -> Vouching:
+        """Says of an event whether a writer signed it who was entitled then."""
+        return Vouching(self.network, self._entitled, keys.verify)
+
+    def _entitled(self) -> Iterable[Entitled]:
+        return [Entitled(writer) for writer in self.genesis.writers()]
 
     @cached_property
     def writer(self) -> keys.Signer:

@@ -6,11 +6,13 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
 from adapters.locks import holders
+from contracts import rfc3339
 from ops.local import kafka, postgres
 from ops.local.processes import is_free
 from ops.settings import Settings, known_variables, unknown_variables
@@ -192,6 +194,35 @@ def _database(subject: str, url: str, settings: Settings) -> Finding:
     return Finding(subject, Health.OK, f"{shown} answers and is durable")
 
 
+def _strangers(settings: Settings) -> Iterator[Finding]:
+    """What was found on events topics that nobody entitled had signed."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import DatabaseError
+
+    from adapters.sql import engine_for, reading
+    from adapters.views.strangers import passed_over_in
+
+    file = make_url(settings.views).database
+    if settings.views.startswith("sqlite") and file and not Path(file).exists():
+        return
+    engine = engine_for(settings.views)
+    try:
+        with reading(engine) as connection:
+            found = passed_over_in(connection)
+    except DatabaseError:
+        # Not there, or of a version that does not know: what is said of the database itself tells.
+        return
+    finally:
+        engine.dispose()
+    yesterday = rfc3339(datetime.now(UTC) - timedelta(days=1))
+    for passed in found:
+        said = (
+            f"{passed.records} records were passed over, the last at offset {passed.offset}, seen {passed.seen}: {passed.said}"
+        )
+        health = Health.WRONG if passed.seen > yesterday else Health.NOTE
+        yield Finding(passed.shard, health, said, "find out who may write to that topic; nothing of it was folded")
+
+
 def _reach(url: str, settings: Settings) -> str:
     if url.startswith("sqlite"):
         return "restore the file from a backup, or move it away to begin anew"
@@ -223,4 +254,5 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _running,
     _broker,
     _databases,
+    _strangers,
 )

@@ -125,8 +125,8 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     observe_folds(states.totals)
     works = [group(CollectorReader(engine, x, send, _raw, states)).run(stop) for x in wanted if isinstance(x, Collector)]
     works += [lists.run(stop, heartbeat.beat), _tell_outcomes(deployment, lists, stop)] if listings else []
-    members = [_member(engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]
-    readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved, states=states)
+    members = [_member(deployment, engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]
+    readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved, states=states, vouch=deployment.vouch)
     works += [_until(stop, work_beside(readers, client, heartbeat.beat))]
     works += [group(readers).run(stop)] if members else []
     collect_rarely()
@@ -149,7 +149,7 @@ async def redrive(deployment: Deployment, reader: str, stream: str) -> Redriven:
         raise NoSuchReader(f"no context wires {reader}; there are: {', '.join(sorted(wired))}")
     engine, kind = open_engine(deployment.settings.views, "views"), wired[reader]
     if isinstance(kind, Projection):
-        projector = Projector(engine, kind)
+        projector = Projector(engine, kind, vouch=deployment.vouch)
         return await _until_done(lambda: asyncio.to_thread(projector.redrive, stream))
     sender = CommandSender(deployment.settings.kafka_client_options(), deployment.settings.partitions)
     await sender.start()
@@ -181,14 +181,16 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-def _member(engine: Engine, stream: Projection | Process, send: Send) -> Projector | ProcessReader:
-    return Projector(engine, stream) if isinstance(stream, Projection) else ProcessReader(engine, stream, send)
+def _member(deployment: Deployment, engine: Engine, stream: Projection | Process, send: Send) -> Projector | ProcessReader:
+    if isinstance(stream, Projection):
+        return Projector(engine, stream, vouch=deployment.vouch)
+    return ProcessReader(engine, stream, send)
 
 
 async def _tell_outcomes(deployment: Deployment, lists: Lists, stop: asyncio.Event) -> None:
     """What was missed while nobody listened is repeated when its task is sent again."""
     client, partitions = deployment.settings.kafka_client_options(), deployment.settings.partitions
-    async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS) as outcomes:
+    async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS, deployment.vouch) as outcomes:
         while not stop.is_set():
             if answers := await outcomes.answers():
                 await lists.hear(answers)

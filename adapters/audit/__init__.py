@@ -2,7 +2,7 @@
 
 from adapters.audit.checking import Finding, check_log
 from adapters.audit.log import AuditLog, Head
-from adapters.audit.sequencer import Halted, Sequencer
+from adapters.audit.sequencer import Sequencer
 from adapters.audit.signing import Forked, RolledBack, sign_head
 
-__all__ = ["AuditLog", "Finding", "Forked", "Halted", "Head", "RolledBack", "Sequencer", "check_log", "sign_head"]
+__all__ = ["AuditLog", "Finding", "Forked", "Head", "RolledBack", "Sequencer", "check_log", "sign_head"]

@@ -5,7 +5,7 @@ believes it is and under the epoch of its claim: what a sleeper had in hand is v
 """
 
 import logging
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,18 +26,13 @@ from adapters.tlog.tree import HASH_BYTES, Frontier, leaf_hash
 from adapters.views.chain import ChainBroken, follow
 from adapters.views.places import Applied
 from adapters.views.positions import Fenced, Position
+from adapters.views.strangers import Strangers
+from adapters.vouching import Vouch, signature_of
 from contracts import ZERO_HASH
 
 log = logging.getLogger(__name__)
 
 READER = "audit_log"
-
-Verify = Callable[[str, bytes, str], bool]
-"""`(did, value, signature) -> bool`: whether the key of that DID signed the value."""
-
-
-class Halted(Exception):
-    """A shard that must not go on: a record of it is not what the log may hold. An append-only log takes nothing back."""
 
 
 class AnotherNetwork(RuntimeError):
@@ -47,10 +42,10 @@ class AnotherNetwork(RuntimeError):
 class Sequencer:
     """Appends what it is handed. One thread at a time. Methods raise SQLAlchemy's errors; after those, doubt and repeat."""
 
-    def __init__(self, engine: Engine, network: str, writers: Collection[str], verify: Verify) -> None:
-        """`writers` are the DIDs whose events the network's genesis allows."""
-        self.engine, self._network, self._verify = engine, network, verify
-        self._writers = frozenset(writers)
+    def __init__(self, engine: Engine, network: str, vouch: Vouch) -> None:
+        """For whom nobody vouches is passed over: each record is verified, because each has to survive on its own."""
+        self.engine, self._network, self._vouch = engine, network, vouch
+        self._strangers = Strangers(READER)
         self._places: dict[str, Position] = {}
         self._halted: dict[str, str] = {}
         self._doubtful = False
@@ -146,30 +141,20 @@ class Sequencer:
             begin = advanced.get(shard, self._places[shard])
             try:
                 batch.stretches[shard] = self._stretch(shard, begin, chunks[shard])
-            except (ChainBroken, Halted, KeyError, ValueError) as error:
+            except (ChainBroken, KeyError, ValueError) as error:
                 batch.broken[shard] = f"{type(error).__name__}: {error}"
         return batch
 
     def _stretch(self, shard: str, begin: Position, records: Sequence[Delivered]) -> Stretch:
-        found = follow(shard, begin, records, read=_unread)
+        found = follow(shard, begin, records, read=_unread, vouch=self._vouch, each=True)
+        if found.strangers:
+            self._strangers.meet(shard, found.strangers)
         leaves: list[Leaf] = []
         for fact in found.facts:
-            source, network, event, kind, stream, actor, time = _NAMED(fact.record.document)
-            entry = self._entry(source, network, fact.record.value, fact.delivered.headers)
+            event, kind, stream, actor, time = _NAMED(fact.record.document)
+            entry = record_entry(signature_of(fact.delivered.headers), fact.record.value)
             leaves.append(Leaf(shard, fact.sequence, event, kind, stream, actor, time, entry))
         return Stretch(begin, replace(found.end, epoch=begin.epoch), leaves, found.gap)
-
-    def _entry(self, source: str, network: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
-        signature = (dict(headers).get("signature") or b"").decode("ascii", "replace")
-        if network != self._network:
-            raise Halted(f"a record of the network {network[:40]!r}")
-        if source not in self._writers:
-            raise Halted(f"{source[:90]} is no writer of this network")
-        if not signature:
-            raise Halted("the signature was stripped")
-        if not self._verify(source, value, signature):
-            raise Halted("the writer did not sign these bytes")
-        return record_entry(signature, value)
 
     def halt(self, shard: str, why: str) -> None:
         """The rest of the shard waits for an operator; other shards flow. Raises Fenced where another carries it on."""
@@ -288,7 +273,7 @@ def release_shard(engine: Engine, shard: str) -> str | None:
     return why
 
 
-_NAMED = itemgetter("source", "network", "id", "type", "subject", "actor", "time")
+_NAMED = itemgetter("id", "type", "subject", "actor", "time")
 
 _MINE = update(tables.shards).where(
     tables.shards.c.shard == bindparam("shard_is"),

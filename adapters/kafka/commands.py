@@ -1,10 +1,12 @@
 """The client's side: sign a command, publish it, hear what became of it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -15,7 +17,10 @@ from adapters.kafka.bare import bare_consumer, tell_topics
 from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 from adapters.keys import Signer
+from adapters.vouching import Vouch, anybody
 from contracts import CONTENT_TYPE, Command, CommandRecord, partition_of, uuid7
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class CommandSender:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command."""
+    """What became of a command. A refusal is signed, since nothing else records it; an acceptance names events that are."""
 
     command_id: str
     is_accepted: bool
@@ -111,39 +116,64 @@ class Answer:
         found: Mapping[str, Any] | None = self.document["data"].get("refusal")
         return found
 
+    def is_to(self, command: SignedCommand) -> bool:
+        """Whether it answers these bytes: anybody can write under a command's id."""
+        found: str = self.document["data"]["commandhash"]
+        return self.command_id == command.id and found == sha256(command.value).hexdigest()
+
 
 class Outcomes:
-    """Hears outcomes that are published from now on."""
+    """Hears outcomes that are published from now on, and passes over what is none and refusals that nobody entitled signed."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
+    def __init__(self, consumer: AIOKafkaConsumer, vouch: Vouch = anybody) -> None:
+        self._consumer, self._vouch = consumer, vouch
         self._pace = Pace(Wait(100), Wait(500))
 
     async def answers(self, timeout_ms: int = 500) -> list[Answer]:
         """Those that came meanwhile, maybe none; an outcome that is repeated comes twice."""
         polled = await self._consumer.getmany(timeout_ms=timeout_ms)
         self._pace.keep(self._consumer, sum(map(len, polled.values())))
-        return [_answer(record.value or b"") for records in polled.values() for record in records]
+        found = [(record, _answer(record, self._vouch)) for records in polled.values() for record in records]
+        if strange := [record for record, answer in found if answer is None]:
+            last = strange[-1]
+            log.warning(
+                "passed over %d records that are no outcomes, the last at %s/%d offset %d",
+                len(strange), last.topic, last.partition, last.offset,
+            )  # fmt: skip
+        return [answer for _, answer in found if answer is not None]
 
-    async def wait_for(self, command_ids: Collection[str], seconds: float) -> dict[str, Answer]:
-        """The outcomes of these commands; those that are missing when the time is over are not among them."""
-        wanted, found = set(command_ids), dict[str, Answer]()
+    async def wait_for(self, commands: Collection[SignedCommand], seconds: float) -> dict[str, Answer]:
+        """The outcomes of these commands, by id; those that are missing when the time is over are not among them."""
+        wanted, found = {command.id: command for command in commands}, dict[str, Answer]()
         deadline = asyncio.get_running_loop().time() + seconds
-        while wanted - found.keys() and asyncio.get_running_loop().time() < deadline:
+        while wanted.keys() - found.keys() and asyncio.get_running_loop().time() < deadline:
             for answer in await self.answers(200):
-                if answer.command_id in wanted:
+                if answer.command_id in wanted and answer.is_to(wanted[answer.command_id]):
                     found[answer.command_id] = answer
         return found
 
 
-def _answer(value: bytes) -> Answer:
-    document = orjson.loads(value)
-    return Answer(document["causationid"], document["type"].endswith(".Accepted"), document)
+def _answer(record: Any, vouch: Vouch) -> Answer | None:
+    try:
+        document = orjson.loads(record.value or b"")
+        data, kind, command = document["data"], document["type"], document["causationid"]
+        is_accepted = kind.endswith(".Accepted")
+        is_one = (
+            record.topic == f"{kind.rpartition('.')[0]}.outcomes"
+            and isinstance(command, str)
+            and isinstance(data["commandhash"], str)
+            and (isinstance(data["events"], list) if is_accepted else isinstance(data["refusal"]["name"], str))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not is_one or (not is_accepted and not vouch(document, record.value, record.headers)):
+        return None
+    return Answer(command, is_accepted, document)
 
 
 @asynccontextmanager
 async def watching_outcomes(
-    client: Mapping[str, Any], contexts: Collection[str], partitions: int, gather: float = 0.0
+    client: Mapping[str, Any], contexts: Collection[str], partitions: int, gather: float = 0.0, vouch: Vouch = anybody
 ) -> AsyncIterator[Outcomes]:
     """Begin before sending, or an outcome may be missed. Where many come, they are fetched once in `gather` seconds."""
     async with bare_consumer(client, max_poll_records=5000) as consumer:
@@ -153,4 +183,4 @@ async def watching_outcomes(
         consumer.assign(places)
         for place, end in (await consumer.end_offsets(places)).items():
             consumer.seek(place, end)
-        yield Outcomes(consumer)
+        yield Outcomes(consumer, vouch)

@@ -1,7 +1,8 @@
 """Where to go on reading: a position is a sequence, the offset beside it only a hint that is checked before it is believed.
 
 A topic may have been wiped, truncated, or filled anew by the shard's owner. Then it can hold, out of order, one high sequence
-followed by 0, 1, 2, …: a binary search is tried first and checked, and a scan from the first record decides.
+followed by 0, 1, 2, …: a binary search is tried first and checked, and a scan from the first record decides. What strangers put
+there says nothing.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.bare import bare_consumer, tell_topics
+from adapters.vouching import Vouch, anybody
 from contracts import ZERO_HASH, shard_name
 
 PROBE_BYTES = 128 * 1024
@@ -41,7 +43,7 @@ class Behind(Exception):
 
 
 class Forked(Exception):
-    """The topic holds other bytes at our position than those that were applied."""
+    """An entitled writer signed other bytes at our position than those that were applied."""
 
 
 class Unanswered(Exception):
@@ -124,12 +126,14 @@ async def looking(client: Mapping[str, Any]) -> AsyncIterator[Looking]:
         yield Looking(consumer)
 
 
-async def locate(look: Looking, topic: str, partition: int, sought: Sought, *, thorough: bool = False) -> int:
+async def locate(
+    look: Looking, topic: str, partition: int, sought: Sought, *, thorough: bool = False, vouch: Vouch = anybody
+) -> int:
     """The offset from which reading yields the next sequence. Raises Lost, Behind, Forked, Unanswered.
 
     `thorough` after a gap: then the next record itself is wanted, wherever it is, not a place that comes before it.
     """
-    search = _Search(look, topic, partition, sought, *await look.bounds(topic, partition))
+    search = _Search(look, topic, partition, sought, *await look.bounds(topic, partition), vouch)
     return await search.find(thorough=thorough)
 
 
@@ -137,13 +141,15 @@ Places = Mapping[TopicPartition, int | Exception]
 """Offsets, or why there is none."""
 
 
-async def locate_all(look: Looking, sought: Mapping[TopicPartition, Sought], *, thorough: bool = False) -> Places:
+async def locate_all(
+    look: Looking, sought: Mapping[TopicPartition, Sought], *, thorough: bool = False, vouch: Vouch = anybody
+) -> Places:
     """As `locate` for each, whose Lost, Behind, Forked or Unanswered is then its answer. Raises KafkaError.
 
     Where the hints are true, as they are unless a topic was changed, it takes three requests, however many there are.
     """
     bounds = await look.bounds_of(sought)
-    searches = {tp: _Search(look, tp.topic, tp.partition, sought[tp], *bounds[tp]) for tp in sought}
+    searches = {tp: _Search(look, tp.topic, tp.partition, sought[tp], *bounds[tp], vouch) for tp in sought}
     glances = {tp: offset for tp, search in searches.items() if (offset := search.glance()) is not None}
     for tp, record in (await look.at_each(glances)).items():
         searches[tp].know(glances[tp], record)
@@ -175,8 +181,8 @@ def hash_of(record: ConsumerRecord[bytes, bytes]) -> str:
 
 
 class _Search:
-    def __init__(self, look: Looking, topic: str, partition: int, sought: Sought, first: int, end: int) -> None:
-        self._look, self._topic, self._partition = look, topic, partition
+    def __init__(self, look: Looking, topic: str, partition: int, sought: Sought, first: int, end: int, vouch: Vouch) -> None:
+        self._look, self._topic, self._partition, self._vouch = look, topic, partition, vouch
         self._sought, self._first, self._end = sought, first, end
         self._shard = shard_name(topic, partition)
         self._known: dict[int, ConsumerRecord[bytes, bytes]] = {}
@@ -213,31 +219,34 @@ class _Search:
         low, high = self._first, self._end
         while low < high:
             middle = (low + high) // 2
-            record = await self._at(middle)
+            record = await self._ours_at(middle)
             if record is None or self._sequence(record) >= self._sought.next:
                 high = middle
             else:
                 low = record.offset + 1
-        record = await self._at(low) if low < self._end else None
-        return low if record is not None and self._is_next(record) else None
+        record = await self._ours_at(low) if low < self._end else None
+        return int(record.offset) if record is not None and self._is_next(record) else None
 
     async def at_the_end(self) -> int | None:
         """The end, where the topic ends with the record that was applied last."""
         if self._first == self._end:
             return self._first if self._sought.next == 0 else None
-        record = await self._at(self._end - 1)
+        record = await self._newest()
         return self._end if record is not None and self._is_last(record) else None
 
     async def by_scan(self) -> int:
         """Every record from the first on."""
-        highest, last_seen = -1, False
+        ahead, highest, last_seen = -1, -1, False
         async for record in self._look.scan(self._topic, self._partition, self._first, self._end):
+            sequence = self._sequence(record)
+            if sequence > self._sought.next and ahead < 0 and self._is_ours(record):
+                ahead = sequence
             if self._is_next(record):
                 return int(record.offset)
             last_seen = last_seen or self._is_last(record)
-            highest = max(highest, self._sequence(record))
-        if highest > self._sought.next:
-            raise Lost(f"{self._shard} holds {highest}, but not {self._sought.next}, which is to be applied next")
+            highest = max(highest, sequence)
+        if ahead >= 0:
+            raise Lost(f"{self._shard} holds {ahead}, but not {self._sought.next}, which is to be applied next")
         if last_seen or self._sought.next == 0:
             return self._end
         applied = self._sought.next - 1
@@ -246,37 +255,60 @@ class _Search:
     async def _at(self, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         return self._known.get(offset) or await self._look.at(self._topic, self._partition, offset, self._end)
 
+    async def _ours_at(self, offset: int) -> ConsumerRecord[bytes, bytes] | None:
+        """The first record at or after the offset that says something of the order."""
+        async for record in self._look.scan(self._topic, self._partition, offset, self._end):
+            if self._is_ours(record):
+                return record
+        return None
+
+    async def _newest(self) -> ConsumerRecord[bytes, bytes] | None:
+        """The last record of ours, behind which there may be strangers': looked for further and further back."""
+        end, step = self._end, 1
+        while end > self._first:
+            begin, found = max(self._first, end - step), None
+            async for record in self._look.scan(self._topic, self._partition, begin, end):
+                found = record if self._is_ours(record) else found
+            if found is not None:
+                return found
+            end, step = begin, 4 * step
+        return None
+
     def _is_next(self, record: ConsumerRecord[bytes, bytes]) -> bool:
-        if self._sequence(record) != self._sought.next:
-            return False
-        self._same(self._document(record)["prevhash"], record)
-        return True
+        document = self._document(record) if self._sequence(record) == self._sought.next else None
+        return document is not None and self._is_same(document["prevhash"], record)
 
     def _is_last(self, record: ConsumerRecord[bytes, bytes]) -> bool:
-        if self._sequence(record) != self._sought.next - 1:
-            return False
-        self._same(hash_of(record), record)
-        return True
+        return self._sequence(record) == self._sought.next - 1 and self._is_same(hash_of(record), record)
 
-    def _same(self, found: str, record: ConsumerRecord[bytes, bytes]) -> None:
-        if self._sought.last_hash != (found if self._sought.next else ZERO_HASH):
-            raise Forked(
-                f"{self._shard} sequence {self._sequence(record)} (offset {record.offset}) belongs to another history: "
-                f"the hash of {self._sought.next - 1} is {found} there, {self._sought.last_hash} was applied"
-            )
+    def _is_same(self, found: str, record: ConsumerRecord[bytes, bytes]) -> bool:
+        """Whether it belongs to what was applied. Another history is a stranger's, or a fork: raises Forked."""
+        if self._sought.last_hash == (found if self._sought.next else ZERO_HASH):
+            return True
+        if not self._is_ours(record):
+            return False
+        raise Forked(
+            f"{self._shard} sequence {self._sequence(record)} (offset {record.offset}) belongs to another history: "
+            f"the hash of {self._sought.next - 1} is {found} there, {self._sought.last_hash} was applied"
+        )
+
+    def _is_ours(self, record: ConsumerRecord[bytes, bytes]) -> bool:
+        document = self._document(record)
+        return document is not None and self._vouch(document, record.value or b"", record.headers)
 
     def _sequence(self, record: ConsumerRecord[bytes, bytes]) -> int:
+        """What it says that it is; -1 where it says nothing."""
         # Digits between fixed bytes, because a scan reads every record: a string of JSON cannot hold these bytes.
         _, found, after = (record.value or b"").partition(b'"sequence":"')
         if found and after[:20].isdigit():
             return int(after[:20])
-        return int(self._document(record)["sequence"])
+        document = self._document(record)
+        return -1 if document is None else int(document["sequence"])
 
-    def _document(self, record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
+    def _document(self, record: ConsumerRecord[bytes, bytes]) -> dict[str, Any] | None:
         try:
             document = orjson.loads(record.value or b"")
-            if isinstance(document["prevhash"], str) and int(document["sequence"]) >= 0:
-                return document  # type: ignore[no-any-return]
+            is_record = isinstance(document["prevhash"], str) and int(document["sequence"]) >= 0
         except (ValueError, KeyError, TypeError):
-            pass
-        raise Forked(f"{self._shard} offset {record.offset} holds no record of ours")
+            return None
+        return document if is_record and document.get("shard", self._shard) == self._shard else None

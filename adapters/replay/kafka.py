@@ -10,18 +10,20 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from adapters.kafka.bare import bare_consumer
 from adapters.kafka.locate import ANSWER_SECONDS, Unanswered
-from adapters.replay.ordering import in_order, sequence_of
+from adapters.replay.authentic import authentic
+from adapters.replay.ordering import in_order
 from adapters.replay.sources import PIECE_RECORDS, Published, RangeMissing
+from adapters.vouching import Vouch, anybody
 from contracts import shard_name
 
 FETCH_BYTES = 4 * 1024 * 1024
 
 
 class KafkaSource:
-    """Reads one shard at a time. The consumer is the caller's."""
+    """Reads one shard at a time; what nobody entitled signed is as if it were not there. The consumer is the caller's."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
+    def __init__(self, consumer: AIOKafkaConsumer, vouch: Vouch = anybody) -> None:
+        self._consumer, self._vouch = consumer, vouch
         self._hints: dict[str, tuple[int, int]] = {}
         """Shard to a sequence and the offset before which neither it nor a later one is."""
         self._scanned: dict[str, tuple[int, int]] = {}
@@ -50,8 +52,8 @@ class KafkaSource:
 
         async def read_from(offset: int) -> AsyncIterator[tuple[int, Any]]:
             nonlocal later, reached
-            async for record in self._from(tp, offset, last):
-                found, reached = sequence_of(shard, record), record.offset + 1
+            async for found, record in self._from(tp, offset, last):
+                reached = record.offset + 1
                 if found >= end:
                     later = min(later, record.offset)
                 yield found, record
@@ -70,8 +72,8 @@ class KafkaSource:
         wanted = event.encode()
         for shard in shards:
             tp, first, last = await self._assign(shard)
-            async for record in self._from(tp, first, last):
-                if wanted in (record.value or b"") and (found := orjson.loads(record.value))["id"] == event:
+            async for _, record in self._from(tp, first, last):
+                if wanted in record.value and (found := orjson.loads(record.value))["id"] == event:
                     return shard, int(found["sequence"])
         return None
 
@@ -85,20 +87,20 @@ class KafkaSource:
         if first == last and last:
             raise RangeMissing(f"{shard} is empty, though it held {last} records. The audit log may have them: --source log")
         highest, offset = self._scanned.get(shard, (-1, first))
-        newest = await self._newest(shard, tp, last) if offset < last else None
+        newest = await self._newest(tp, last) if offset < last else None
         if newest is not None and newest == last - 1:
             # A topic in which each sequence is at least once has no higher one than it has places, and this is the highest
             # that it can have. If one is missing for which another is there, reading it tells.
             highest = newest
         else:
-            async for record in self._from(tp, max(first, offset), last):
-                highest = max(highest, sequence_of(shard, record))
+            async for sequence, _ in self._from(tp, max(first, offset), last):
+                highest = max(highest, sequence)
         self._scanned[shard] = highest, last
         return highest + 1
 
-    async def _newest(self, shard: str, tp: TopicPartition, last: int) -> int | None:
-        async for record in self._from(tp, last - 1, last):
-            return sequence_of(shard, record)
+    async def _newest(self, tp: TopicPartition, last: int) -> int | None:
+        async for sequence, _ in self._from(tp, last - 1, last):
+            return sequence
         return None
 
     async def _assign(self, shard: str) -> tuple[TopicPartition, int, int]:
@@ -109,16 +111,16 @@ class KafkaSource:
         last = (await self._consumer.end_offsets([tp]))[tp]
         return tp, first, last
 
-    async def _from(self, tp: TopicPartition, offset: int, end: int) -> AsyncIterator[Any]:
-        async for record in records_between(self._consumer, tp, offset, end):
-            yield record
+    def _from(self, tp: TopicPartition, offset: int, end: int) -> AsyncIterator[tuple[int, Any]]:
+        records = records_between(self._consumer, tp, offset, end)
+        return authentic(shard_name(tp.topic, tp.partition), records, self._vouch)
 
 
 @asynccontextmanager
-async def kafka_source(client: Mapping[str, Any]) -> AsyncIterator[KafkaSource]:
+async def kafka_source(client: Mapping[str, Any], vouch: Vouch = anybody) -> AsyncIterator[KafkaSource]:
     """`client` are aiokafka's options."""
     async with bare_consumer(client, max_partition_fetch_bytes=FETCH_BYTES, max_poll_records=2_000) as consumer:
-        yield KafkaSource(consumer)
+        yield KafkaSource(consumer, vouch)
 
 
 async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: int) -> AsyncIterator[Any]:

@@ -62,17 +62,6 @@ async def in_order(
         raise RangeMissing(_complaint(shard, queue, end))
 
 
-def sequence_of(shard: str, record: Any) -> int:
-    """What the record of an events topic says that it is. Raises RangeMissing where it is none of ours."""
-    # Digits between fixed bytes: a string of JSON cannot hold them unescaped, and every record of a topic is looked at.
-    _, found, after = (record.value or b"").partition(b'"sequence":"')
-    if not found or not after[:20].isdigit():
-        raise RangeMissing(
-            f"{shard} offset {record.offset} holds no record of ours: it was altered, or somebody else publishes"
-        )
-    return int(after[:20])
-
-
 def _complaint(shard: str, queue: InOrder[Any], end: int) -> str:
     if queue.highest > queue.next:
         return (

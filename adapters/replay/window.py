@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from adapters.replay.authentic import authentic
 from adapters.replay.cuts import BadPosition
-from adapters.replay.ordering import in_order, sequence_of
+from adapters.replay.ordering import in_order
 from adapters.replay.raw import RawRecord, RawTopic
 from adapters.replay.sources import RangeMissing
+from adapters.vouching import Vouch, anybody
+from contracts import shard_name
 
 Offsets = Mapping[int, int]
 """Partition to an offset."""
@@ -68,20 +71,21 @@ async def records_in(topic: RawTopic, start: Offsets, end: Offsets) -> AsyncIter
             yield record
 
 
-async def records_by_sequence(topic: RawTopic, start: Mapping[str, int], end: Mapping[str, int]) -> AsyncIterator[RawRecord]:
+async def records_by_sequence(
+    topic: RawTopic, start: Mapping[str, int], end: Mapping[str, int], vouch: Vouch = anybody
+) -> AsyncIterator[RawRecord]:
     """Of an events topic, the records between two cuts, each once and in order. Raises RangeMissing."""
     for partition, (first, last) in (await topic.bounds()).items():
         shard = f"{topic.topic}/{partition}"
         expected, until = start.get(shard, 0), end.get(shard, 0)
         if expected >= until:
             continue
-        async for _, record in in_order(shard, expected, until, first, partial(_numbered, topic, partition, last)):
+        async for _, record in in_order(shard, expected, until, first, partial(_numbered, topic, partition, last, vouch)):
             yield record
 
 
-async def _numbered(topic: RawTopic, partition: int, last: int, offset: int) -> AsyncIterator[tuple[int, RawRecord]]:
-    async for record in topic.read(partition, offset, last):
-        yield sequence_of(f"{topic.topic}/{partition}", record), record
+def _numbered(topic: RawTopic, partition: int, last: int, vouch: Vouch, offset: int) -> AsyncIterator[tuple[int, RawRecord]]:
+    return authentic(shard_name(topic.topic, partition), topic.read(partition, offset, last), vouch)
 
 
 def _refuse_gone(topic: str, partition: int, start: int, end: int, bound: tuple[int, int]) -> None:

@@ -114,7 +114,7 @@ async def _seek(
     places = {tp: await readers.behind_at(shard) for tp, shard in shards.items()}
     wanted = {tp: sought(position) for tp, position in places.items() if position is not None}
     is_whole = True
-    for tp, place in (await locate_all(look, wanted, thorough=thorough)).items():
+    for tp, place in (await locate_all(look, wanted, thorough=thorough, vouch=readers.vouch)).items():
         if isinstance(place, Exception):
             log.error("%s: catching up: %s", readers.name, place)
             consumer.pause(tp)

@@ -21,6 +21,7 @@ from adapters.views.beside import NEXT, Beside
 from adapters.views.positions import Position
 from adapters.views.projector import PIECE_RECORDS, Projector
 from adapters.views.readers import sought
+from adapters.vouching import Vouch, anybody
 from contracts import shard_name
 from projections import Projection
 
@@ -48,6 +49,7 @@ class Parts:
     engine: Engine
     projection: Projection
     client: Mapping[str, Any]
+    vouch: Vouch = anybody
 
 
 MakeParts = Callable[[], Parts]
@@ -94,9 +96,14 @@ class Folder:
     def __init__(self, parts: Parts, batch_records: int, ending: str = NEXT) -> None:
         beside = Beside(parts.engine, parts.projection, ending)
         self._projector = Projector(
-            parts.engine, parts.projection, reader=beside.reader, names=beside.names, cached_rows=CACHED_ROWS
+            parts.engine,
+            parts.projection,
+            reader=beside.reader,
+            names=beside.names,
+            cached_rows=CACHED_ROWS,
+            vouch=parts.vouch,
         )
-        self._log = Log(parts.client, self._projector.topics)
+        self._log = Log(parts.client, self._projector.topics, parts.vouch)
         self._batch_records = batch_records
         self._out_of_order: set[str] = set()
         self._claimed: set[str] = set()
@@ -206,8 +213,8 @@ class Folder:
 class Log:
     """The topics of a projection, read without a group."""
 
-    def __init__(self, client: Mapping[str, Any], topics: Iterable[str]) -> None:
-        self._client, self._topics = client, tuple(topics)
+    def __init__(self, client: Mapping[str, Any], topics: Iterable[str], vouch: Vouch = anybody) -> None:
+        self._client, self._topics, self._vouch = client, tuple(topics), vouch
         self._partitions: dict[str, TopicPartition] = {}
         self.reading: set[str] = set()
 
@@ -263,4 +270,4 @@ class Log:
         """Where the next record is, in a topic that is out of order. Raises Lost, Behind, Forked."""
         tp = self._partitions[shard]
         async with looking(self._client) as look:
-            return await locate(look, tp.topic, tp.partition, sought(position), thorough=True)
+            return await locate(look, tp.topic, tp.partition, sought(position), thorough=True, vouch=self._vouch)

@@ -18,6 +18,8 @@ from adapters.views.parked import Parked, note_failure, park, release, waiting_e
 from adapters.views.places import Applied, Places
 from adapters.views.positions import Fenced, Move, Otherwise, Position
 from adapters.views.session import CACHED_ROWS, Snapshot, SqlSession
+from adapters.views.strangers import Strangers
+from adapters.vouching import Vouch, anybody
 from contracts import parse_event, read_event
 from projections import Projection
 
@@ -57,12 +59,16 @@ class Projector:
         reader: str | None = None,
         names: Mapping[Table, str] | None = None,
         cached_rows: int = CACHED_ROWS,
+        vouch: Vouch = anybody,
     ) -> None:
-        """`reader` and `names` (of the tables) differ from the projection's own where a rebuild folds beside it."""
+        """`reader` and `names` (of the tables) differ from the projection's own where a rebuild folds beside it.
+
+        For whom nobody vouches is passed over.
+        """
         self.name = reader or projection.name
         self.topics = tuple(f"{context}.events" for context in projection.contexts)
         self._engine, self._projection, self._names, self._cached_rows = engine, projection, names, cached_rows
-        self._places = Places(engine, self.name)
+        self._places, self._vouch, self._strangers = Places(engine, self.name), vouch, Strangers(self.name)
         self._sessions: dict[str, SqlSession] = {}
         self._steps: dict[str, _Step] = {}
 
@@ -216,7 +222,9 @@ class Projector:
         step.until, step.gap = until, None
         for start in range(0, len(records), PIECE_RECORDS):
             piece = records[start : start + PIECE_RECORDS]
-            stretch = follow(shard, step.end, piece, until)
+            stretch = follow(shard, step.end, piece, until, vouch=self._vouch)
+            if stretch.strangers:
+                self._strangers.meet(shard, stretch.strangers)
             self._fold_stretch(shard, step, piece, stretch, rows)
             if stretch.gap is not None or stretch.end.next == until:
                 break
@@ -287,7 +295,7 @@ class Projector:
 
     def _commit_its_facts(self, shard: str, step: _Step) -> Applied:
         place, session = self._places[shard], self._sessions[shard]
-        stretch = follow(shard, place.position, step.records, step.until)
+        stretch = follow(shard, place.position, step.records, step.until, vouch=self._vouch)
         again = _Step(stretch.end, step.until, len(stretch.facts), stretch.gap)
         with self._doubting([shard]), self._engine.begin() as connection:
             positions.advance(connection, self._places.moves({shard: again.end}, [shard]))

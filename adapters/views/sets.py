@@ -30,6 +30,7 @@ from adapters.views.projector import PIECE_RECORDS, Projector
 from adapters.views.readers import InTurn, sought
 from adapters.views.session import Snapshot
 from adapters.views.states import CATCHING_UP, LEFT, LIVE, States
+from adapters.vouching import Vouch, anybody
 from contracts import shard_name
 
 log = logging.getLogger(__name__)
@@ -76,12 +77,13 @@ class ReaderSet:
         *,
         on_moved: Callable[[Collection[str]], None] = lambda _readers: None,
         states: States | None = None,
+        vouch: Vouch = anybody,
     ) -> None:
         """`on_moved` is told, in the loop, the names of readers whose rows have changed, and `place_of` all that have moved.
 
-        `states` may be shared by all that a process reads.
+        `states` may be shared by all that a process reads. For whom nobody vouches is passed over.
         """
-        self.name, self._engine, self._on_moved = name, engine, on_moved
+        self.name, self._engine, self._on_moved, self.vouch = name, engine, on_moved, vouch
         self._members: Mapping[str, Member] = {member.name: member for member in members}
         self._processes = [member for member in members if isinstance(member, ProcessReader)]
         self.topics: Sequence[str] = sorted({topic for member in members for topic in member.topics})
@@ -112,7 +114,10 @@ class ReaderSet:
         wanted = {tp: sought(position) for tp, position in lowest.items() if position is not None}
         # Where nobody reads any more, nothing is to be read.
         ends = await look.bounds_of([tp for tp in tps if tp not in wanted])
-        return {**await locate_all(look, wanted, thorough=thorough), **{tp: end for tp, (_, end) in ends.items()}}
+        return {
+            **await locate_all(look, wanted, thorough=thorough, vouch=self.vouch),
+            **{tp: end for tp, (_, end) in ends.items()},
+        }
 
     async def apply(self, chunks: Chunks) -> dict[str, Applied]:
         """Fold and commit for all; of each shard what has become of whoever is furthest behind."""
@@ -289,7 +294,7 @@ class ReaderSet:
         members, clock = [member for member in among.get(shard, ()) if member not in self._full], time.perf_counter
         for start in range(0, len(records), PIECE_RECORDS):
             piece = records[start : start + PIECE_RECORDS]
-            follow, gaps = FollowOnce(shard, piece), dict[Member, int]()
+            follow, gaps = FollowOnce(shard, piece, self.vouch), dict[Member, int]()
             for member in members:
                 stretch = follow(member.position(shard))
                 if stretch.gap is not None:
@@ -299,6 +304,8 @@ class ReaderSet:
                     began = clock()
                     member.follow(shard, piece, stretch, rows)
                     self.states.folded(member.name, shard, len(stretch.facts), clock() - began)
+            if follow.strangers:
+                self.states.passed_over(shard, follow.strangers)
             if gaps and (len(gaps) == len(members) or among is not self._readers):
                 return min(gaps.values(), default=None)
             # What only some miss they look for beside.

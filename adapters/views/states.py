@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from adapters.sql import reading
 from adapters.views.positions import Position
+from adapters.views.strangers import Strangers
 from adapters.views.tables import parked, positions, reader_sets, reader_states
 from contracts import instant, rfc3339
 
@@ -45,6 +46,7 @@ class States:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{name}"
         self._lock = Lock()
         self._foldings: dict[Which, Folding] = {}
+        self._strangers = Strangers(name)
         self._totals: dict[str, tuple[int, float]] = {}
         self._to_tell: set[Which] = set()
         self._signs: dict[Which, tuple[Any, float]] = {}
@@ -86,6 +88,10 @@ class States:
                 folding.seconds += seconds
                 self._to_tell.add((reader, shard))
 
+    def passed_over(self, shard: str, found: Mapping[int, str]) -> None:
+        """By offset what is there that nobody entitled signed."""
+        self._strangers.meet(shard, found)
+
     def totals(self) -> Mapping[str, tuple[int, float]]:
         """Events and seconds of fold of each reader, since this process began; they only grow."""
         with self._lock:
@@ -110,8 +116,10 @@ class States:
             _upsert(connection, reader_sets, [{"holder": self._holder, "set": self._set, "seen": rfc3339(now)}])
             if rows:
                 _upsert(connection, reader_states, rows, unless_newer="epoch")
+            self._strangers.write(connection)
             # Of processes that are long gone, by any clock.
             connection.execute(delete(reader_sets).where(reader_sets.c.seen < rfc3339(now - timedelta(days=1))))
+        self._strangers.written()
 
     def _row(self, which: Which) -> dict[str, Any]:
         folding = self._foldings[which]

@@ -50,6 +50,18 @@ reader_sets = Table(
     comment="The processes that read, and when each last showed a sign of life.",
 )
 
+strangers = Table(
+    "strangers",
+    METADATA,
+    Column("shard", String(120), primary_key=True),
+    Column("records", BigInteger, nullable=False),
+    # Of the last one that is counted: what is read again is not counted twice.
+    Column("offset", BigInteger, nullable=False),
+    Column("said", String(200), nullable=False),
+    Column("seen", String(30), nullable=False),
+    comment="Records of events topics that nobody entitled signed, and that were passed over. For people.",
+)
+
 parked = Table(
     "parked",
     METADATA,

@@ -25,6 +25,7 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tree import leaf_hash, verify_inclusion
+from adapters.vouching import vouched_by
 from ops.bench import Measure, judged
 from ops.bench._events import SHARDS
 from ops.bench._servers import broker, postgres
@@ -137,7 +138,7 @@ def _believe(did: str, value: bytes, signature: str) -> bool:
 
 
 def _claimed(engine: Engine, signer: Signer, verified_by: Verify) -> Sequencer:
-    sequencer = Sequencer(engine, "bench", [signer.did], verified_by)
+    sequencer = Sequencer(engine, "bench", vouched_by("bench", [signer.did], verified_by))
     sequencer.claim([f"{TOPIC}/{n}" for n in range(SHARDS)])
     return sequencer
 
@@ -170,7 +171,7 @@ async def _fresh(client: Mapping[str, Any], folder: Path, signer: Signer) -> Mea
     """From the moment a record is handed to Kafka to the signed head that covers it, at PACE records a second."""
     await create_topics(topics_of(["providers"], [], SHARDS), client)
     engine = _open(f"sqlite:///{folder}/fresh.db")
-    sequencer = Sequencer(engine, "bench", [signer.did], verify)
+    sequencer = Sequencer(engine, "bench", vouched_by("bench", [signer.did], verify))
     reader, sent, ages = SequencerReader(sequencer, [TOPIC]), dict[tuple[str, int], float](), list[float]()
 
     async def signed(note: str) -> None:

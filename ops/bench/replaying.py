@@ -24,6 +24,7 @@ from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.folding import Parts
 from adapters.views.rebuild import Rebuild
+from adapters.vouching import vouched_by
 from contracts import partition_of, shard_name
 from ops.bench import Measure, judged
 from ops.bench._events import SHARDS, Delivered, records
@@ -142,7 +143,7 @@ def _logged(folder: Path) -> Engine:
     upgrade(engine, "audit")
     stream = list(records(EVENTS, DEVICES))
     writer = orjson.loads(stream[0].value)["source"]
-    sequencer = Sequencer(engine, "bench", [writer], _believe)
+    sequencer = Sequencer(engine, "bench", vouched_by("bench", [writer], _believe))
     sequencer.claim(list(CUT))
     for batch in (stream[start : start + 1_000] for start in range(0, EVENTS, 1_000)):
         chunks: dict[str, list[Delivered]] = {}

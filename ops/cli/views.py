@@ -214,7 +214,7 @@ def parts_of(name: str) -> "Parts":
 
     found = deployment()
     engine = open_engine(found.settings.views, "views")
-    return Parts(engine, found.projection(name), found.settings.kafka_client_options())
+    return Parts(engine, found.projection(name), found.settings.kafka_client_options(), found.vouch)
 
 
 def register(app: typer.Typer) -> None:

@@ -34,7 +34,7 @@ class Client:
                 await asyncio.sleep(0.5)
                 continue
             # An outcome that is repeated may come twice in one poll.
-            mine = {answer.command_id: answer for answer in heard if answer.command_id in self._waiting}
+            mine = {x.command_id: x for x in heard if x.command_id in self._waiting and x.is_to(self._waiting[x.command_id][0])}
             for command_id in mine:
                 del self._waiting[command_id]
             self.answers.update(mine)

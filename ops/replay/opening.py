@@ -76,7 +76,7 @@ async def reading_from(found: Deployment, asked: Asked) -> AsyncIterator[Reading
                 raise BadPosition("there is no audit log where the settings say: --log URL tells where its database is")
             yield Reading(found, asked, log, log)
             return
-        async with kafka_source(found.settings.kafka_client_options()) as source:
+        async with kafka_source(found.settings.kafka_client_options(), found.vouch) as source:
             yield Reading(found, asked, source, log)
     finally:
         if engine is not None:

@@ -126,10 +126,10 @@ async def _window(found: Deployment, opened: RawTopic, start: str, end: str) -> 
         ):
             yield record
         return
-    async with kafka_source(found.settings.kafka_client_options()) as source:
+    async with kafka_source(found.settings.kafka_client_options(), found.vouch) as source:
         first = await resolve(parse_position(start), source, topics)
         last = await resolve(parse_position(end), source, topics)
-    async for record in records_by_sequence(opened, first, last):
+    async for record in records_by_sequence(opened, first, last, found.vouch):
         yield record
 
 

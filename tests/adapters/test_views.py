@@ -144,12 +144,16 @@ def test_another_history_is_a_fork(views: Engine) -> None:
         projector.apply({shard.name: other.deliveries(9)})
 
 
-def test_bytes_that_are_no_record_stop_the_reader(views: Engine) -> None:
-    shard = Shard().fill(3)
+def test_bytes_that_are_no_record_are_passed_over(views: Engine) -> None:
+    shard = Shard().fill(4)
+    projector = reader(views, shard)
 
-    for value in (b"", b"{", b"[]", b"{}", b'{"sequence":"x"}', b'{"sequence":"0"}'):
-        with pytest.raises(ChainBroken, match=r"tally.events/0 offset 3"):
-            reader(views, shard).apply({shard.name: [*shard.deliveries(), Delivery(3, value)]})
+    for value in (None, b"", b"{", b"[]", b"{}", b"7", b'{"sequence":"x"}', b'{"sequence":"0"}', b"\xff", b"[" * 100_000):
+        applied = projector.apply({shard.name: [*shard.deliveries()[:3], Delivery(3, value)]})[shard.name]  # type: ignore[arg-type]
+        assert (applied.position.next, applied.gap) == (3, None)
+    projector.apply({shard.name: shard.deliveries()})
+
+    assert projector.position(shard.name).next == 4
 
 
 def test_a_poison_event_parks_its_stream_in_order_and_others_flow(views: Engine) -> None:

@@ -22,6 +22,7 @@ from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.tlog.checkpoints import cosign
 from adapters.tlog.notes import COSIGNATURE, NoteSigner
+from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, Sealed, event_id, outcome_id, rfc3339
 from tests.adapters.audit.log import Arrived
 
@@ -290,7 +291,7 @@ class Deployed:
         self.folder, self.history = folder, history
         self.engine = engine_for(f"sqlite:///{folder}/audit.db")
         upgrade(self.engine, "audit")
-        self.sequencer = Sequencer(self.engine, NETWORK, [WRITER.did, STRANGER.did], verify)
+        self.sequencer = Sequencer(self.engine, NETWORK, vouched_by(NETWORK, [WRITER.did, STRANGER.did], verify))
         self.sequencer.claim(sorted(history.shards))
         self.notes: list[str] = []
         self._batch = batch

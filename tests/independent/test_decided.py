@@ -11,6 +11,7 @@ from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.outbox import Outbox
 from adapters.sql.schema import upgrade
+from adapters.vouching import vouched_by
 from ops.auditor import log_signer
 from tests.adapters.audit.log import Arrived
 from tests.independent.verifier import Stranger
@@ -33,7 +34,7 @@ def log(network: Network) -> AuditLog:
     outbox = Outbox(network.store.engine)
     lanes = {f"{lane.topic}/{lane.partition}": (lane, standing.stored) for lane, standing in outbox.standing().items()}
     shards = {name: found for name, found in lanes.items() if ".events/" in name}
-    sequencer = Sequencer(engine, "dev", network.deployment.genesis.writers(), verify)
+    sequencer = Sequencer(engine, "dev", vouched_by("dev", network.deployment.genesis.writers(), verify))
     sequencer.claim(sorted(shards))
     for name, (lane, count) in shards.items():
         records = [

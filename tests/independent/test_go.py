@@ -21,6 +21,7 @@ from adapters.audit.search import Filter
 from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
+from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, three
 from tests.adapters.audit.log import WRITER as TALLY_WRITER
 from tests.chance import seed
@@ -124,7 +125,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AuditLog, 
     engine = engine_for(f"sqlite:///{folder}/audit.db")
     upgrade(engine, "audit")
     shards, notes = three(EVENTS // 3), []
-    sequencer = Sequencer(engine, NETWORK, [TALLY_WRITER.did], verify)
+    sequencer = Sequencer(engine, NETWORK, vouched_by(NETWORK, [TALLY_WRITER.did], verify))
     sequencer.claim([shard.name for shard in shards])
     for turn, start in enumerate(range(0, EVENTS // 3 + 3, BATCH)):
         sequencer.apply({shard.name: shard.records[start : start + BATCH] for shard in shards})

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.sql import engine_for
+from adapters.sql.schema import upgrade
+from adapters.views.strangers import Strangers
+from adapters.views.tables import strangers
 from ops.doctor import Finding, Health, examine
 from ops.settings import Settings
 
@@ -125,3 +129,22 @@ def test_programs_get_one_object_and_an_exit_code(tmp_path: Path) -> None:
     assert asked.returncode == 1
     assert asked.stdout.count("\n") == 1
     assert not json.loads(asked.stdout)["ok"]
+
+
+def test_strangers_on_an_events_topic_are_wrong_for_a_day(store_url: str, tmp_path: Path) -> None:
+    engine = engine_for(store_url)
+    upgrade(engine, "views")
+    met = Strangers("readers.default")
+    met.meet("treasury.events/3", {7: "no record of this shard", 9: "signed by nobody who was entitled"})
+    with engine.begin() as connection:
+        met.write(connection)
+    settings = Settings(home=tmp_path, views=store_url)
+
+    finding = found("treasury.events/3", settings)
+    with engine.begin() as connection:
+        connection.execute(strangers.update().values(seen="2026-01-01T00:00:00.000000Z"))
+    later = found("treasury.events/3", settings)
+    engine.dispose()
+
+    assert (finding.health, later.health) == (Health.WRONG, Health.NOTE)
+    assert finding.said.startswith("2 records were passed over, the last at offset 9")

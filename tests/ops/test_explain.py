@@ -12,6 +12,7 @@ from adapters.audit.sequencer import Sequencer
 from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
+from adapters.vouching import vouched_by
 from contracts.staking import SPACE, Attest, Dispute, ProveEquivocation, ResolveDispute, case_id, case_stream
 from ops.cli import app
 from ops.cli.output import Exit, Failure
@@ -46,7 +47,7 @@ def audit_log(village: Village, tmp_path: Path, lacking: str = "") -> str:
         arrived.append(Arrived(len(arrived), record.value, [("signature", WRITER.sign(record.value).encode())]))
     if lacking:
         shards[lacking].pop()
-    sequencer = Sequencer(engine, NETWORK, [WRITER.did], verify)
+    sequencer = Sequencer(engine, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
     sequencer.claim(list(shards))
     sequencer.apply(shards)
     engine.dispose()

@@ -89,7 +89,7 @@ def test_a_command_is_traced_and_counted_from_the_client_to_the_view(up: Up) -> 
         await sender.start()
         async with watching_outcomes(up.settings.kafka_client_options(), ["identity"], up.settings.partitions) as outcomes:
             await sender.send([signed])
-            answers = await outcomes.wait_for([signed.id], 60)
+            answers = await outcomes.wait_for([signed], 60)
         await sender.stop()
         return answers[signed.id]
 

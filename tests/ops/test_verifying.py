@@ -26,6 +26,7 @@ from adapters.replay.raw import RawRecord, whole_topic
 from adapters.sql import engine_for
 from adapters.tlog.checkpoints import Checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteSigner
+from adapters.vouching import anybody
 from contracts import ZERO_HASH
 from ops.auditor import LAST_SIGNED, audit_topics, log_key, open_audit, run_auditor, writer_signed
 from ops.compose import Deployment, topics_of_deployment
@@ -525,7 +526,7 @@ async def meanwhile(auditor: "asyncio.Task[None]", true: Callable[[], bool]) -> 
 def grown(copied: Copied) -> list[Any]:
     """One more seal is in the log, which a head could cover. The heads that are signed."""
     audit = engine_for(f"sqlite:///{copied.home}/audit.db")
-    sequencer = Sequencer(audit, "dev", [], writer_signed(copied.deployment))
+    sequencer = Sequencer(audit, "dev", anybody)
     sequencer.claim([])
     # The first look only notes where the log is.
     sequencer.seal_idle()

@@ -20,6 +20,7 @@ from adapters.tlog.entries import RecordEntry, Seal, read_entry
 from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tree import leaf_hash, verify_inclusion
 from adapters.views.positions import Fenced
+from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
 from tests.chance import seeds
 
@@ -35,7 +36,7 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 
 def sequencer(engine: Engine, network: str = NETWORK) -> Sequencer:
-    return Sequencer(engine, network, [WRITER.did], verify)
+    return Sequencer(engine, network, vouched_by(network, [WRITER.did], verify))
 
 
 def claimed(engine: Engine, shards: list[SignedShard]) -> Sequencer:
@@ -123,9 +124,9 @@ def test_batches_of_every_size_fill_the_tiles(engine: Engine, sizes: tuple[int, 
 @pytest.mark.chance
 @pytest.mark.parametrize("seed", seeds(3))
 def test_batches_that_are_handed_over_together_are_those_handed_over_alone(tmp_path: Any, seed: int) -> None:
-    """While one is taken in the next is verified, and the log is the same: also behind gaps, repeats and bad records."""
+    """While one is taken in the next is verified, and the log is the same: also behind gaps, repeats and forks."""
     chance, shards = random.Random(seed), three(40)
-    by_a_stranger(shards[2])
+    shards[2].records.append(of_another_chain(shards[2]))
     shards[2].fill(4)
     batches = []
     for start in range(0, 48, 6):
@@ -309,24 +310,41 @@ def of_no_form(shard: SignedShard) -> Arrived:
 
 
 def of_another_chain(shard: SignedShard) -> Arrived:
-    twin = SignedShard(shard.partition).fill(len(shard.records) - 1)
+    """What the writer signed as the record after the shard's last, after another one than that."""
+    twin = SignedShard(shard.partition).fill(max(len(shard.records) - 1, 0))
     twin.append(STRANGER)
-    shard.append()
-    return twin.append()
+    return replace(twin.append(), offset=len(shard.records))
 
 
-HARMS = [bad_signature, stripped, altered, by_a_stranger, of_another_network, of_no_form, of_another_chain]
+STRANGERS = [bad_signature, stripped, altered, by_a_stranger, of_another_network, of_no_form]
 
 
-@pytest.mark.parametrize("harm", HARMS)
-def test_what_the_log_may_not_hold_halts_its_shard_and_no_other(engine: Engine, harm: Any) -> None:
+@pytest.mark.parametrize("harm", STRANGERS)
+def test_what_nobody_entitled_signed_is_passed_over_and_the_genuine_record_follows(engine: Engine, harm: Any) -> None:
+    """In its place, before it and behind it: no stranger stops the log."""
+    shard = SignedShard(1).fill(3)
+    genuine = SignedShard(1).fill(5)
+    wrong = harm(shard)
+    mine = claimed(engine, [shard])
+
+    applied = mine.apply({shard.name: [wrong, *genuine.records[:3], wrong]})[shard.name]
+    alone = mine.apply({shard.name: [wrong]})[shard.name]
+    mine.apply({shard.name: [wrong, *genuine.records[3:], wrong]})
+
+    assert (applied.position.next, applied.gap) == (alone.position.next, alone.gap) == (3, None)
+    assert not mine.halted
+    assert records(engine) == whole([genuine])
+    assert findings(engine) == []
+
+
+def test_two_histories_of_an_entitled_writer_halt_their_shard_and_no_other(engine: Engine) -> None:
     """Named, with the sequence; and the shard stays halted for whoever claims it next."""
     good, bad = SignedShard(0).fill(4), SignedShard(1).fill(3)
-    wrong = harm(bad)
+    fork = of_another_chain(bad)
     mine = claimed(engine, [good, bad])
 
     mine.apply({bad.name: bad.records[:3]})
-    mine.apply({good.name: good.records, bad.name: [wrong]})
+    mine.apply({good.name: good.records, bad.name: [fork]})
     mine.apply({bad.name: [*bad.records[3:], bad.append()]})
     heir = claimed(engine, [good, bad])
 
@@ -338,7 +356,8 @@ def test_what_the_log_may_not_hold_halts_its_shard_and_no_other(engine: Engine, 
 def test_a_halted_shard_goes_on_when_an_operator_says_so(engine: Engine) -> None:
     shard = SignedShard(0).fill(3)
     mine = claimed(engine, [shard])
-    mine.apply({shard.name: [replace(shard.records[0], headers=[])]})
+    mine.apply({shard.name: shard.records[:2]})
+    mine.apply({shard.name: [of_another_chain(SignedShard(0).fill(2))]})
     assert shard.name in mine.halted
 
     why = release_shard(engine, shard.name)
@@ -347,7 +366,7 @@ def test_a_halted_shard_goes_on_when_an_operator_says_so(engine: Engine) -> None
     heir.apply({shard.name: shard.records})
 
     assert why is not None
-    assert "stripped" in why
+    assert "does not follow" in why
     assert released == [shard.name]
     assert not heir.halted
     assert records(engine) == whole([shard])
@@ -388,10 +407,11 @@ def test_what_may_not_be_in_the_log_halts_no_shard_that_another_has_followed(eng
     """What it met may have been met on an older topic's partition than its successor's."""
     shard = SignedShard(0).fill(4)
     sleeper = claimed(engine, [shard])
+    sleeper.apply({shard.name: shard.records[:2]})
     claimed(engine, [shard])
 
     with pytest.raises(Fenced):
-        sleeper.apply({shard.name: [replace(shard.records[0], headers=[])]})
+        sleeper.apply({shard.name: [of_another_chain(SignedShard(0).fill(2))]})
 
     assert not sleeper.halted
     assert not claimed(engine, [shard]).halted

@@ -18,6 +18,7 @@ from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tiles import Tile, unpack_entries
 from adapters.tlog.tree import leaf_hash, verify_consistency
+from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, WRITER, SignedShard, three
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
@@ -31,7 +32,7 @@ class Log:
         self.engine = engine_for(f"sqlite:///{self.file}")
         upgrade(self.engine, "audit")
         self.shards = three(100)
-        self.sequencer = Sequencer(self.engine, NETWORK, [WRITER.did], verify)
+        self.sequencer = Sequencer(self.engine, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
         self.sequencer.claim([shard.name for shard in self.shards])
 
     def grow(self, start: int, end: int) -> None:
@@ -111,7 +112,7 @@ def test_a_log_that_was_written_anew_signs_nothing(log: Log, tmp_path: Path) -> 
     """The same records in other batches: another history."""
     other = engine_for(f"sqlite:///{tmp_path}/other.db")
     upgrade(other, "audit")
-    anew = Sequencer(other, NETWORK, [WRITER.did], verify)
+    anew = Sequencer(other, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
     anew.claim([shard.name for shard in log.shards])
     for start in range(0, 103, 10):
         anew.apply({shard.name: shard.records[start : start + 10] for shard in log.shards})

@@ -20,6 +20,7 @@ from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.tlog.notes import COSIGNATURE, NoteSigner
+from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, WRITER, SignedShard
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
@@ -88,7 +89,7 @@ class Log:
         self.engine, self.last, self.shards = engine_for(url), folder / "last-signed", shards
         upgrade(self.engine, "audit")
         self.audit = AuditLog(self.engine)
-        self.sequencer = Sequencer(self.engine, NETWORK, [WRITER.did], verify)
+        self.sequencer = Sequencer(self.engine, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
         self.sequencer.claim([shard.name for shard in shards])
 
     def append(self, start: int, end: int) -> None:

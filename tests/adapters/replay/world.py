@@ -17,6 +17,7 @@ from adapters.keys import Signer, ed25519_signer, verify
 from adapters.replay.logged import LogSource
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
+from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, Record, event_id, rfc3339, shard_name
 from contracts.identity import KeyRevoked
 from tests.adapters.shards import KEY, START, Delivery, _asked
@@ -102,7 +103,7 @@ class World:
         """The audit log of it, sealed in so many batches."""
         engine = engine_for(f"sqlite:///{folder}/{name}.db")
         upgrade(engine, "audit")
-        sequencer = Sequencer(engine, NETWORK, [WRITER.did], verify)
+        sequencer = Sequencer(engine, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
         sequencer.claim([shard.name for shard in self.shards])
         for n in range(batches):
             sequencer.apply({s.name: _part(s.records, n, batches) for s in self.shards})
