@@ -68,8 +68,16 @@ class Undeclared(RuntimeError):
     """A decision recorded an event that `contracts/_recorded.py` does not say of its command: no verifier would believe it."""
 
 
+May = Callable[[str, str, str], bool]
+"""`(key, role, stream) -> bool`: whether a key has a role for a stream now. The decision relies on the answer."""
 Verify = Callable[[str, bytes, str], bool]
 """`(did, value, signature) -> bool`: whether the key of that DID signed the value, as a record is signed."""
+
+
+def nobody_may(key: str, role: str, stream: str) -> bool:
+    """For decisions that ask of nobody but who signed."""
+    del key, role, stream
+    return False
 
 
 @dataclass(slots=True)
@@ -81,6 +89,7 @@ class Asked:
     """The store's clock at the decision."""
     person: str = ""
     """Who holds the signer's key: the first key of its chain of rotations. Two keys of one person are not two persons."""
+    may: May = nobody_may
 
     def __post_init__(self) -> None:
         self.person = self.person or self.record.source

@@ -25,7 +25,7 @@ from contracts.audit import (
 )
 from domain.audit import AddressedWrongly
 from domain.audit.erasing import Erasure, Holds, Retention
-from domain.audit.log import Log, Reads, Schema, Shard
+from domain.audit.log import READER_ROLE, Log, Reads, Schema, Shard
 
 OfNetwork = TypeVar("OfNetwork", Holds, Log)
 
@@ -53,7 +53,7 @@ class Audit(Service):
             case RecordRead():
                 self.load(Reads).read(command, actor=actor)
             case RecordServed():
-                self.load(Reads).serve(command)
+                self.load(Reads).serve(command, is_entitled=self.asked.may(command.reader, READER_ROLE, self.asked.stream))
             case RecordPack():
                 self.load(Reads).pack(command, actor=actor)
             case AddWitness() | RetireWitness() | RotateLogKey():

@@ -47,6 +47,10 @@ class VersionNotNext(Refused):
     """Versions are published one after the other."""
 
 
+class NotEntitled(Refused):
+    """Whoever is to read has not the role audit.reader for it now: it was withdrawn, is over, or is for other streams."""
+
+
 class NotDue(Refused):
     """The class's time is not over for that year."""
 

@@ -72,6 +72,11 @@ class _Outcome:
         """Its name; empty for an acceptance."""
         return str(self.data["refusal"]["name"]) if "refusal" in self.data else ""
 
+    def may(self, key: str, role: str, stream: str) -> bool:
+        """What the worker found in its table then: who may what is not decided again."""
+        del key, role, stream
+        return self.refusal != "NotEntitled"
+
     @property
     def is_by_rule(self) -> bool:
         """An acceptance, or a refusal of a command that was permitted: a permit names the event that gave the role."""
@@ -230,7 +235,7 @@ class _World:
             try:
                 command = command_class(record.type).read(record.data)
                 addressed = self._service.decide(
-                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source])
+                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source], outcome.may)
                 )
                 events = self._take(addressed)
             except Refused as refused:

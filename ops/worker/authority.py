@@ -40,6 +40,13 @@ def permitted(known: KeyAuthority | None, kind: type[Command], record: CommandRe
     return RefusalReason(name=name, text=text, field="source")
 
 
+def entitled(known: KeyAuthority | None, role: str, stream: str, now: datetime) -> bool:
+    """Whether the key, which need not have signed anything here, has the role for the stream now."""
+    return known is not None and not known.revoked and any(
+        grant.role == role and covers(grant.prefix, stream) and now <= grant.not_after for grant in known.grants
+    )  # fmt: skip
+
+
 def covers(prefix: str, subject: str) -> bool:
     """Whether the stream begins with the prefix, at the end of a word: `a/b` covers `a/b/c`, not `a/bc`."""
     if not subject.startswith(prefix):

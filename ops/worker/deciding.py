@@ -46,7 +46,7 @@ from contracts import (
 )
 from domain import Aggregate, Refused
 from ops.worker.aggregates import Aggregates
-from ops.worker.authority import Permit, changed, permitted
+from ops.worker.authority import Permit, changed, entitled, permitted
 from ops.worker.checking import Checked
 
 log = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ class _Batch:
         addressed: Aggregate[Any] | None = None
         is_poison = False
         try:
-            addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source))
+            addressed = service.decide(command, Asked(record, self._now, known.holder if known else record.source, self._may))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason
@@ -291,6 +291,13 @@ class _Batch:
                 self._relied.setdefault(change.key, known)
                 followed = self._known_key(change.follows) if isinstance(change, Grant) and change.follows else None
                 self._authority[change.key] = changed(known, change, chunk.shard.events, sequence, followed)
+
+    def _may(self, key: str, role: str, stream: str) -> bool:
+        """The answer is compared when the batch commits: a key that changed meanwhile makes the decision void."""
+        known = self._known_key(key)
+        if key not in self._changed:
+            self._relied.setdefault(key, known)
+        return entitled(known, role, stream, self._now)
 
     def _known_key(self, key: str) -> KeyAuthority | None:
         return self._authority.get(key) or self._decider.authority_of([key]).get(key)
