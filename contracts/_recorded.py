@@ -12,7 +12,7 @@ from contracts._language import Command
 from contracts._policy import is_policy
 
 _RECORDED = """\
-audit: PlaceHold HoldPlaced / ReleaseHold HoldReleased<HoldPlaced / OrderErasure ErasureProposed
+audit: PlaceHold HoldPlaced / ReleaseHold HoldReleased<HoldPlaced / NoteKey KeyNoted / OrderErasure ErasureProposed
 ErasureOrdered<ErasureProposed ErasureDeferred<ErasureProposed / ResumeErasure ErasureOrdered ErasureDeferred /
 ConfirmErasure PersonErased / PublishSchema SchemaPublished / ExpireRetention RetentionExpired / RecordRead LogRead /
 RecordServed LogRead / RecordPack PackExported / AddWitness LogChangeProposed WitnessAdded<LogChangeProposed / RetireWitness

@@ -42,42 +42,43 @@ CLOCKS = timedelta(seconds=60)  # so much later than its cosignature may an even
 TOP = re.compile(r"README|auditverify\.py|checkpoint|consistency|(erasures|manifest|opened|range)\.json")
 BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
 _LANGUAGE = """\
-audit: PlaceHold officer HoldPlaced / ReleaseHold officer HoldReleased<HoldPlaced / OrderErasure officer ErasureProposed
-ErasureOrdered<ErasureProposed ErasureDeferred<ErasureProposed / ResumeErasure process ErasureOrdered ErasureDeferred /
-ConfirmErasure process PersonErased / PublishSchema publisher SchemaPublished / ExpireRetention clock RetentionExpired /
-RecordRead reader LogRead / RecordServed sequencer LogRead / RecordPack reader PackExported / AddWitness keyholder
-LogChangeProposed WitnessAdded<LogChangeProposed / RetireWitness keyholder LogChangeProposed WitnessRetired<LogChangeProposed
-/ RotateLogKey keyholder LogChangeProposed LogKeyRotated<LogChangeProposed / HaltShard sequencer ShardHalted / ResumeShard
-operator ShardResumed / ReportTampering reader,sequencer TamperingReported ; custody: CreateKey process KeyCreated / Shred
-process KeyShredded ; identity: Found root Founded / ProposeKey registrar KeyProposed KeyRegistered / ApproveKey registrar
-KeyApproved KeyRegistered<KeyProposed / RotateKey self KeyRotated / WithdrawRole registrar,self RoleWithdrawn / RevokeKey
-registrar,self KeyRevoked ; inference: OpenRequest router RequestOpened RouteDecided / StartAttempt router AttemptStarted /
-EndAttempt router AttemptCompleted AttemptFailed AttemptCancelled / SubmitReceipt gpu ReceiptMatched ReceiptDisputed /
-ResolveDispute arbiter DisputeResolved / RefuteReceipt oracle ReceiptRefuted / SettleReceipt process ReceiptSettled /
-NotePayment process ReceiptPaid / CloseRequest process,router RequestClosed ; liveness: RecordHeartbeats collector
-HeartbeatsRecorded / ExcuseSlots clock SlotsExcused / CloseEpoch clock EpochClosed ; operations: StartRebuild operator
-RebuildStarted / SwapView operator ViewSwapped / AbandonRebuild operator RebuildAbandoned / RetireVersion operator
-VersionRetired / ParkStream reader StreamParked / Redrive operator StreamRedriven / ConfirmDrained reader StreamDrained /
-RunWhatIf analyst WhatIfRun / ReplayWindow analyst WindowReplayed / ExportRecords analyst RecordsExported / DeclareProfile
-operator ProfileDeclared ; providers: RegisterProvider gpu ProviderRegistered / DrainProvider gpu ProviderDraining /
-ResumeProvider gpu ProviderResumed / Leave gpu ProviderLeft / NoteStanding process StandingNoted / BindGpu process GpuBound
-GpuContested / DeclareOffer gpu OfferDeclared / WithdrawOffer gpu OfferWithdrawn / SuspendOffer process OfferSuspended /
-ReinstateOffer process OfferReinstated / ListModel catalogue ModelListed / DelistModel catalogue ModelDelisted ; rewards:
-SplitFee settler FeeSplit / TakeFee settler FeeTaken / DeclareGenesis governor GenesisDeclared Issued / OpenYear process
-EmissionYearOpened / MintEpoch process EpochMinted / AllotGrant governor GrantAllotted / ReturnGrant governor,process
-GrantReturned / Issue process Issued / RecordBurn process SupplyBurned / CreateGrant governor GrantCreated / ReachMilestone
-registrar MilestoneAttested MilestoneReached<MilestoneAttested / Release process Released / RevokeGrant governor GrantRevoked
-/ OpenEpoch process EpochOpened / CloseEpoch process EpochClosed / DivideOracleShare process OracleShareDivided / PublishRoot
-process RootPublished / ConfirmRoot relayer RootConfirmed / Accrue process Accrued / Pay process Paid / Earn process Earned /
-RecordClaim relayer Claimed / RegisterOwner registrar OwnerAttested OwnerRegistered<OwnerAttested / LapseEscrow process
-EscrowLapsed ; staking: Stake process Staked TierChanged / RequestUnstake holder,process TierChanged UnstakeRequested /
-CancelUnstake holder TierChanged UnstakeCancelled / Withdraw holder Withdrawn / HoldForCase process HeldForCase / ReleaseHold
-process HoldReleased / ReviewTier process TierChanged / Slash process TierChanged Slashed / Tombstone process KeyTombstoned /
-RegisterDevice holder RegistrationAsked / DeregisterDevice holder DeviceDeregistered / AdmitDevice process DeviceRegistered /
-DeclineDevice process RegistrationDeclined / SuspendDevice process DeviceSuspended / ResumeDevice holder DeviceResumed /
-OpenCase process CaseOpened / Attest oracle Attested CaseAttested CaseVoided / ProveEquivocation member,process CaseOpened
-CaseAttested / ProveRefutation process CaseOpened CaseAttested / PostBond process BondPosted / Dispute holder Disputed /
-Appeal holder Appealed / ResolveDispute process DisputeResolved CaseVoided / ResolveAppeal council AppealResolved
+audit: PlaceHold officer HoldPlaced / ReleaseHold officer HoldReleased<HoldPlaced / NoteKey process KeyNoted / OrderErasure
+officer ErasureProposed ErasureOrdered<ErasureProposed ErasureDeferred<ErasureProposed / ResumeErasure process ErasureOrdered
+ErasureDeferred / ConfirmErasure process PersonErased / PublishSchema publisher SchemaPublished / ExpireRetention clock
+RetentionExpired / RecordRead reader LogRead / RecordServed sequencer LogRead / RecordPack reader PackExported / AddWitness
+keyholder LogChangeProposed WitnessAdded<LogChangeProposed / RetireWitness keyholder LogChangeProposed
+WitnessRetired<LogChangeProposed / RotateLogKey keyholder LogChangeProposed LogKeyRotated<LogChangeProposed / HaltShard
+sequencer ShardHalted / ResumeShard operator ShardResumed / ReportTampering reader,sequencer TamperingReported ; custody:
+CreateKey process KeyCreated / Shred process KeyShredded ; identity: Found root Founded / ProposeKey registrar KeyProposed
+KeyRegistered / ApproveKey registrar KeyApproved KeyRegistered<KeyProposed / RotateKey self KeyRotated / WithdrawRole
+registrar,self RoleWithdrawn / RevokeKey registrar,self KeyRevoked ; inference: OpenRequest router RequestOpened RouteDecided
+/ StartAttempt router AttemptStarted / EndAttempt router AttemptCompleted AttemptFailed AttemptCancelled / SubmitReceipt gpu
+ReceiptMatched ReceiptDisputed / ResolveDispute arbiter DisputeResolved / RefuteReceipt oracle ReceiptRefuted / SettleReceipt
+process ReceiptSettled / NotePayment process ReceiptPaid / CloseRequest process,router RequestClosed ; liveness:
+RecordHeartbeats collector HeartbeatsRecorded / ExcuseSlots clock SlotsExcused / CloseEpoch clock EpochClosed ; operations:
+StartRebuild operator RebuildStarted / SwapView operator ViewSwapped / AbandonRebuild operator RebuildAbandoned /
+RetireVersion operator VersionRetired / ParkStream reader StreamParked / Redrive operator StreamRedriven / ConfirmDrained
+reader StreamDrained / RunWhatIf analyst WhatIfRun / ReplayWindow analyst WindowReplayed / ExportRecords analyst
+RecordsExported / DeclareProfile operator ProfileDeclared ; providers: RegisterProvider gpu ProviderRegistered /
+DrainProvider gpu ProviderDraining / ResumeProvider gpu ProviderResumed / Leave gpu ProviderLeft / NoteStanding process
+StandingNoted / BindGpu process GpuBound GpuContested / DeclareOffer gpu OfferDeclared / WithdrawOffer gpu OfferWithdrawn /
+SuspendOffer process OfferSuspended / ReinstateOffer process OfferReinstated / ListModel catalogue ModelListed / DelistModel
+catalogue ModelDelisted ; rewards: SplitFee settler FeeSplit / TakeFee settler FeeTaken / DeclareGenesis governor
+GenesisDeclared Issued / OpenYear process EmissionYearOpened / MintEpoch process EpochMinted / AllotGrant governor
+GrantAllotted / ReturnGrant governor,process GrantReturned / Issue process Issued / RecordBurn process SupplyBurned /
+CreateGrant governor GrantCreated / ReachMilestone registrar MilestoneAttested MilestoneReached<MilestoneAttested / Release
+process Released / RevokeGrant governor GrantRevoked / OpenEpoch process EpochOpened / CloseEpoch process EpochClosed /
+DivideOracleShare process OracleShareDivided / PublishRoot process RootPublished / ConfirmRoot relayer RootConfirmed / Accrue
+process Accrued / Pay process Paid / Earn process Earned / RecordClaim relayer Claimed / RegisterOwner registrar
+OwnerAttested OwnerRegistered<OwnerAttested / LapseEscrow process EscrowLapsed ; staking: Stake process Staked TierChanged /
+RequestUnstake holder,process TierChanged UnstakeRequested / CancelUnstake holder TierChanged UnstakeCancelled / Withdraw
+holder Withdrawn / HoldForCase process HeldForCase / ReleaseHold process HoldReleased / ReviewTier process TierChanged /
+Slash process TierChanged Slashed / Tombstone process KeyTombstoned / RegisterDevice holder RegistrationAsked /
+DeregisterDevice holder DeviceDeregistered / AdmitDevice process DeviceRegistered / DeclineDevice process
+RegistrationDeclined / SuspendDevice process DeviceSuspended / ResumeDevice holder DeviceResumed / OpenCase process
+CaseOpened / Attest oracle Attested CaseAttested CaseVoided / ProveEquivocation member,process CaseOpened CaseAttested /
+ProveRefutation process CaseOpened CaseAttested / PostBond process BondPosted / Dispute holder Disputed / Appeal holder
+Appealed / ResolveDispute process DisputeResolved CaseVoided / ResolveAppeal council AppealResolved
 CaseVoided<<AppealResolved / ExecuteCase process CaseExecuted / LapseCase process CaseLapsed / ClaimSerial process
 SerialClaimed / FreeSerial process SerialFreed / Observe relayer SpaceStakeObserved / Drip holder Dripped / CountDrip process
 DripCounted ; treasury: ConfigureMinter governor MinterConfigured / RemoveMinter governor MinterRemoved / AttestReserves
@@ -827,8 +828,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_live = options.pack.startswith(("http://", "https://"))
     head_age = HEAD_AGE if is_live and options.head_age is None else options.head_age
     try:
-        named = (options.policy, options.genesis, options.since)
-        judge = Judge(*(Path(name).read_bytes() if name else None for name in named), head_age=head_age)
+        policy, genesis, since = (
+            Path(name).read_bytes() if name else None for name in (options.policy, options.genesis, options.since)
+        )
+        judge = Judge(policy, genesis, since, head_age)
         is_witnessed = judge.policy is not None and judge.policy.quorum != "none"
         pack = Live(options.pack, options.header, is_witnessed) if is_live else Pack(options.pack)
     except Exception as error:
