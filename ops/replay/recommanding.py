@@ -16,7 +16,7 @@ from adapters.replay.cuts import BadPosition, Cut
 from adapters.replay.raw import RawRecord, whole_topic
 from adapters.replay.sources import RangeMissing
 from adapters.replay.watching import Cause
-from commands import Asked, service_class
+from commands import Asked, May, service_class
 from contracts import CommandRecord, Event, command_class, instant, parse_command, parse_event, read_event
 from domain import Aggregate, Refused
 from ops.replay.evidence import Evidence
@@ -72,10 +72,15 @@ class _Outcome:
         """Its name; empty for an acceptance."""
         return str(self.data["refusal"]["name"]) if "refusal" in self.data else ""
 
-    def may(self, key: str, role: str, stream: str) -> bool:
-        """What the worker found in its table then: who may what is not decided again."""
-        del key, role, stream
-        return self.refusal != "NotEntitled"
+    def may(self, events: Mapping[tuple[str, int], bytes]) -> May:
+        """Who might do what was found by the worker and is not decided again: whom what was recorded names, might."""
+        said = b"".join(events.get(place, b"") for place in self.places)
+
+        def might(key: str, role: str, stream: str) -> bool:
+            del role, stream
+            return self.refusal != "NotEntitled" and (not said or key.encode() in said)
+
+        return might
 
     @property
     def is_by_rule(self) -> bool:
@@ -235,7 +240,7 @@ class _World:
             try:
                 command = command_class(record.type).read(record.data)
                 addressed = self._service.decide(
-                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source], outcome.may)
+                    command, Asked(record, instant(outcome.data["time"]), self.persons[record.source], outcome.may(self.events))
                 )
                 events = self._take(addressed)
             except Refused as refused:

@@ -11,6 +11,7 @@ from commands import Grant
 from contracts import Did, Digest, Label
 from contracts.audit import RecordServed
 from contracts.identity import WithdrawRole
+from contracts.liveness import Beat, RecordHeartbeats, fleet_of
 from tests.worker.world import FAR, GRANTS, START, Sent, World, alice, revoke, signed, someone, stream_of
 
 server, reader, other, former = (someone(n) for n in range(71, 75))
@@ -37,6 +38,30 @@ def served(to: Signer) -> Sent:
         reader=Did(to.did), purpose=Label("http"), filter_digest=Digest("0" * 64), first=0, last=255, count=256
     )
     return signed(command, DAY, server)
+
+
+def test_beats_count_for_keys_that_are_providers_now(store_url: str) -> None:
+    """One is registered for itself alone, one was, and a stranger just made his key."""
+    provider, was, made = (someone(n) for n in range(81, 84))
+    grants = (
+        Grant(server.did, "liveness.collector", "liveness/", FAR),
+        Grant(provider.did, "providers.gpu", f"providers/provider/{provider.did}", FAR),
+        Grant(was.did, "providers.gpu", "providers/", START - timedelta(seconds=1)),
+    )
+    world, slot = World(engine_for(store_url), "liveness", grants), 5_000_000
+    for device in (provider, was, made):
+        beat = Beat(
+            device=Did(device.did), slot=slot, seq=1, boot=Label("b"), sent_at_ms=slot * 300_000,
+            received_at_ms=slot * 300_000 + 1, load_percent=1, hash=Digest("0" * 64),
+        )  # fmt: skip
+        world.publish(signed(RecordHeartbeats(beats=(beat,)), f"liveness/fleet/{fleet_of(device.did)}", server))
+
+    world.worker().work_all()
+
+    told = [event["data"] for event in world.events()]
+    assert [beat["device"] for data in told for beat in data["beats"]] == [provider.did]
+    assert [entry for data in told for entry in data["rejected"]] == [{"reason": "not-registered", "count": 1}] * 2
+    world.engine.dispose()
 
 
 def withdraw(key: Signer) -> Sent:
