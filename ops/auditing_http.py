@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS: Final = 5.0
 """So long a reader waits for his read to be recorded. The command expires with it: what nobody waits for is not recorded."""
 PAUSE_SECONDS: Final = 1.0
+WAIT_MS: Final = 500
+"""So long a fetch waits at the broker for something to come; what comes is heard at once."""
 _TOPICS: Final = ("audit.events", "audit.outcomes")
 _HEX: Final = 64
 
@@ -79,7 +81,7 @@ class Reads:
         """Hear what becomes of what was asked, for ever; while the broker is away nothing is handed out."""
         while True:
             try:
-                async with bare_consumer(self._client) as consumer:
+                async with bare_consumer(self._client, fetch_max_wait_ms=WAIT_MS) as consumer:
                     await self._hear(consumer)
             except KafkaError as error:
                 log.warning("the broker is not heard, so no entries are handed out: %s", error)
@@ -95,7 +97,7 @@ class Reads:
             consumer.seek(place, end)
         self._is_hearing = True
         while True:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
+            for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
                 for record in records if self._waiting else ():
                     self._note(record)
 

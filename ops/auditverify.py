@@ -97,15 +97,12 @@ AccountOpened / Credit process Credited / Debit process Debited / Hold holder,ga
 / Release process Released / ExpireHold process HoldExpired / Freeze reviewer,process Frozen / Unfreeze reviewer,process
 Unfrozen / Reconcile attestor Reconciled BreakFound / CloseBreak reviewer BreakClosed / Adjust reviewer AdjustmentProposed /
 ApproveAdjustment reviewer Adjusted<AdjustmentProposed"""
-Said = namedtuple(
-    "Said", "roles events"
-)  # events: by type, which event others recorded before who consent, and how many others
+Said = namedtuple("Said", "roles events")  # events: by type, by which event others consent before, and how many others
 LANGUAGE = dict[str, Said]()
 """Who may ask for what, and what may follow. A command or an event that is not here cannot be judged: inconclusive."""
 for _context, _said in (_part.strip().split(":") for _part in _LANGUAGE.split(";")):
-    _said += (
-        " / AdoptParameter process ParameterAdopted / Halt process Halted / Lift process Lifted"  # every context answers these
-    )
+    # Every context answers these, too.
+    _said += " / AdoptParameter process ParameterAdopted / Halt process Halted / Lift process Lifted"
     for _name, _roles, *_events in map(str.split, _said.split("/")):
         _needs = {f"{_context}.{_e.split('<')[0]}": (f"{_context}.{_e.split('<')[-1]}", _e.count("<")) for _e in _events}
         LANGUAGE[f"{_context}.{_name}"] = Said([f"{_context}.{_role}" for _role in _roles.split(",")], _needs)
@@ -130,7 +127,7 @@ class Bad(Exception):
 
 
 class Odd(Exception):
-    """Something is not as it should be, and accuses nobody."""
+    """What is not as it should be, and accuses nobody."""
 
 
 def parsed(raw: bytes) -> Any:
@@ -518,10 +515,7 @@ class Judge:
             for (role, prefix), until in self.grants(key, fact, with_ties, as_said).items():
                 is_fit = is_own or (covers(prefix, fact.subject) and (not roles or role in roles))
                 if until and is_fit and instant(fact.time) - instant(until) <= TOLERANCE:
-                    if as_said:
-                        self.doubts.add(
-                            f"{key} acts by {role}, which ended before the rotation or would end earlier without it"
-                        )
+                    self.doubts |= {f"{key} acts by {role}, which a rotation has prolonged"} if as_said else set()
                     return
         if self.writers:
             is_revoked = any(change.role is None and change.time <= fact.time for change in self.changes.get(key, ()))
@@ -572,12 +566,8 @@ class Judge:
             there = self.places.get((place["shard"], place["sequence"]))
             # The newest of a shard may be waiting for its place in the log.
             is_missing = there is None and self.is_whole and place["sequence"] < self.ends[fact.shard]
-            if (
-                {**place, **next_to} != place
-                or place["shard"] != fact.shard
-                or (there and there.id != place["id"])
-                or is_missing
-            ):
+            is_elsewhere = {**place, **next_to, "shard": fact.shard} != place or (there and there.id != place["id"])
+            if is_elsewhere or is_missing:
                 self.say("outcome", fact, f"the outcome names {place['id']} at a place where it does not stand")
             elif there is None and self.is_whole:
                 self.doubts.add(f"the log does not hold all events of the command {fact.causationid} yet")
@@ -595,7 +585,9 @@ class Judge:
         for name, amount in self.amounts.get(fact.index, {}).items():
             if asked["data"].get(name, amount) != amount:
                 self.say("amount", fact, f"{name} is {amount}, and {asked['data'][name]} in the command")
-        if fact.type == "identity.KeyRegistered":
+        if fact.type == "identity.Founded" and (fact.version, fact.subject) != (1, f"identity/network/{fact.network}"):
+            self.say("follows", fact, "a network is founded once, in its own stream")
+        elif fact.type == "identity.KeyRegistered":
             self.registered(fact)
         elif said and (need := said.events.get(fact.type)) and need[1]:
             self.consented(fact, *need)

@@ -144,6 +144,13 @@ def another_event_of_the_context(history: History) -> None:
     ask(history, GPU, "providers.DrainProvider", "providers/provider/p1", "providers.ProviderLeft", {})
 
 
+@false("follows")
+def founded_again_by_one_root(history: History) -> None:
+    """Whoever is named a root by it may register keys."""
+    roots = {"roots": [NEW.did, OLD.did, GPU.did], "quorum": 2, "chain_id": 1, "profile": "consumer"}
+    ask(history, ROOTS[0], "identity.Found", "identity/network/mine", "identity.Founded", roots)
+
+
 @false("context")
 def a_mint_for_a_drained_provider(history: History) -> None:
     ask(history, GPU, "providers.DrainProvider", "providers/provider/p1", "treasury.Minted", {"amount": "1"})
@@ -376,6 +383,23 @@ def test_a_role_that_a_rotation_prolonged_is_doubted_and_nobody_accused(
     ]
 
     assert [found.code for found in verdicts] == [0, 3]
+
+
+def test_each_role_counts_to_its_own_end(
+    stranger: Stranger, given: list[object], tmp_path: Path, deploy: Callable[[History], Deployed]
+) -> None:
+    """As newer events write them; older ones have one end for all."""
+    history = begun()
+    ends = rfc3339(history.now + timedelta(minutes=1))
+    roles = [{"role": "providers.gpu", "prefix": "providers/provider/p9", "not_after": ends}]
+    history.register(NEW, roles=[{"role": "liveness.collector", "prefix": "liveness/", "not_after": END}, *roles])
+    history.now += timedelta(seconds=59)
+    history.act(NEW, "providers/provider/p9")
+    made = deploy(history)
+
+    found = stranger.verify(write_bundle(made.log, tmp_path / "p.zip", Filter(first=0), enclosed(made)).path, *given)
+
+    assert (found.code, found.answer["unclear"]) == (0, [])
 
 
 def test_an_event_that_is_newer_than_the_verifier_is_inconclusive(
