@@ -165,12 +165,16 @@ class Service:
             if command.wire.halted_by:
                 self.policy.require_running(type(command), asked.now)
             self.handle(command)
-        if self.addressed is not None:
-            said = recorded_by(type(command))
-            for event in self.addressed.pending[self._pending :]:
-                if event.wire.type not in said:
-                    raise Undeclared(f"{command.wire.type} recorded {event.wire.type}")
+        self._require_declared(command)
         return self.addressed
+
+    def _require_declared(self, command: Command) -> None:
+        if self.addressed is None:
+            return
+        said = recorded_by(type(command))
+        for event in self.addressed.pending[self._pending :]:
+            if event.wire.type not in said:
+                raise Undeclared(f"{command.wire.type} recorded {event.wire.type}")
 
     def _decide_policy(self, command: PolicyCommand) -> None:
         policy, now = self.load(Policy), self.asked.now

@@ -114,7 +114,8 @@ def open_note(note: bytes, keys: Iterable[NoteKey]) -> Note:
         verified[key] = _verified(key, text, raw[4:])
     found = tuple(signed for signed in verified.values() if signed.posix_seconds <= LAST_SECOND)
     if not found:
-        raise NoteInvalid("nobody whose key is known signed it")
+        late = "".join(f" before the year 10000 (it says {signed.posix_seconds} s)" for signed in list(verified.values())[:1])
+        raise NoteInvalid(f"nobody whose key is known signed it{late}")
     return Note(text, found)
 
 
