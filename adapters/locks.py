@@ -46,19 +46,25 @@ class AlreadyRuns(RuntimeError):
 
 
 def hold(file: Path, what: str, *, within_seconds: float = LOOKING_SECONDS) -> int:
-    """Take the lock until this process ends or the returned descriptor is closed. Raises AlreadyRuns after that time."""
+    """Take the lock until this process ends or the returned descriptor is closed.
+
+    Raises AlreadyRuns after that time, OSError where the holder's name finds no room.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     # Not handed on to whatever is started: a lock lives as long as its last descriptor.
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + within_seconds
-    while not _lock(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() > deadline:
-            holder = _read(descriptor)
-            os.close(descriptor)
-            raise AlreadyRuns(what, file.parent.parent, holder)
-        time.sleep(0.02)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, orjson.dumps(Holder.here(what)), 0)
+    try:
+        deadline = time.monotonic() + within_seconds
+        while not _lock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise AlreadyRuns(what, file.parent.parent, _read(descriptor))
+            time.sleep(0.02)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, orjson.dumps(Holder.here(what)), 0)
+    except BaseException:
+        # Or this process would hold for its life what it was told that it has not got.
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -1,5 +1,6 @@
 """Composition: a deployment's parts, wired from its settings and genesis. Nothing else knows how they fit together."""
 
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,11 +153,19 @@ class Deployment:
 
     async def prepare(self) -> None:
         """What must be there before any process starts: databases with their schemas, topics with their settings."""
+        keep_private(self.settings.home)
         self.open_store().engine.dispose()
         open_engine(self.settings.views, "views").dispose()
         open_engine(self.settings.audit, "audit").dispose()
         options = {"replicas": self.settings.replicas, "min_insync_replicas": self.settings.min_insync_replicas}
         await create_topics(topics_of_deployment(self), self.settings.kafka_client_options(), **options)
+
+
+def keep_private(home: Path) -> None:
+    """A home is for nobody else, also one that was made before, or by another program."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if stat.S_IMODE(home.stat().st_mode) & 0o077:
+        home.chmod(0o700)
 
 
 def deployment() -> Deployment:

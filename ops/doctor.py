@@ -89,6 +89,9 @@ def _home(settings: Settings) -> Iterator[Finding]:
         remedy = f"set SPACEOS_HOME to a folder of yours, or: chown {os.getuid()} {existing}"
         yield Finding("home", Health.WRONG, f"{existing} cannot be written to", remedy)
         return
+    if settings.home.exists() and stat.S_IMODE(settings.home.stat().st_mode) & 0o077:
+        yield Finding("home", Health.WRONG, f"{settings.home} can be entered by others", f"chmod 700 {settings.home}")
+        return
     free = shutil.disk_usage(existing).free
     said = f"{settings.home}, {free / 1e9:.1f} GB free"
     if free < BYTES_NEEDED:
@@ -164,9 +167,34 @@ def _cluster(settings: Settings) -> Finding:
 
 
 def _databases(settings: Settings) -> Iterator[Finding]:
-    yield _database("store", settings.store, settings)
+    found = _database("store", settings.store, settings)
+    yield found
+    if found.health is Health.OK:
+        yield from _closed(settings)
     if settings.views != settings.store:
         yield _database("views", settings.views, settings)
+
+
+def _closed(settings: Settings) -> Iterator[Finding]:
+    """Shards whose topics and store do not fit, as the worker that has them noted it."""
+    from sqlalchemy import make_url
+
+    from adapters.sql import engine_for
+    from adapters.sql.outbox import closed_shards
+    from adapters.sql.schema import current, heads
+
+    file = make_url(settings.store).database
+    if settings.store.startswith("sqlite") and file and not Path(file).exists():
+        return
+    engine = engine_for(settings.store)
+    try:
+        shards = closed_shards(engine) if current(engine, "store") == heads("store") else {}
+    finally:
+        engine.dispose()
+    for shard, why in shards.items():
+        yield Finding(
+            "shard", Health.WRONG, f"{shard} is closed: {why}", "bring the store up to its topics; it opens by itself"
+        )
 
 
 def _database(subject: str, url: str, settings: Settings) -> Finding:

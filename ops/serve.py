@@ -2,10 +2,13 @@
 
 import asyncio
 import hashlib
+import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +17,11 @@ from sqlalchemy import Engine
 
 from adapters import keys
 from adapters.garbage import collect_rarely
+from adapters.kafka.authentic import signed
 from adapters.kafka.commands import CommandSender, sign_command, watching_outcomes
 from adapters.kafka.publisher import Publisher
 from adapters.locks import hold, lock_of
+from adapters.sql import is_transient
 from adapters.sql.outbox import Outbox
 from adapters.sql.store import Sealed
 from adapters.telemetry import PublisherTelemetry, WorkerTelemetry, observe_folds
@@ -39,6 +44,8 @@ from streams import Collector, Process, Projection, RawRecord, TodoList
 
 if TYPE_CHECKING:
     from adapters.faust.group import Reader
+
+log = logging.getLogger(__name__)
 
 
 def parts_of(deployment: Deployment, workers: int) -> list[Part]:
@@ -75,10 +82,11 @@ async def run_worker(deployment: Deployment, slot: str | None = None) -> None:
     store = deployment.open_store()
     decider = Decider(store, deployment.writer, deployment.network, deployment.settings.partitions)
     client = deployment.settings.kafka_client_options()
-    publisher = Publisher(Outbox(store.engine), client, on_publish=PublisherTelemetry().published)
+    publisher = Publisher(Outbox(store.engine), client, signed(deployment.vouch), on_publish=PublisherTelemetry().published)
     worker = Worker(
-        store, decider, publisher, deployment.contexts(), client, on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member
-    )
+        store, decider, publisher, deployment.contexts(), client, deployment.settings.partitions,
+        on_batch=_tell_batch, on_poll=heartbeat.beat, instance=member,
+    )  # fmt: skip
     stop_on_signals(worker.stop)
     collect_rarely()
     try:
@@ -92,6 +100,7 @@ GATHER_SECONDS = 0.02
 """What flows to readers is applied in turns that are worth so much time: a turn costs more than its records."""
 OUTCOMES_SECONDS = 0.1
 """Lists hear what became of their tasks so often."""
+AGAIN_SECONDS = 0.5
 
 
 async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str | None = None) -> None:
@@ -193,7 +202,21 @@ async def _tell_outcomes(deployment: Deployment, lists: Lists, stop: asyncio.Eve
     async with watching_outcomes(client, deployment.contexts(), partitions, OUTCOMES_SECONDS, deployment.vouch) as outcomes:
         while not stop.is_set():
             if answers := await outcomes.answers():
-                await lists.hear(answers)
+                await patiently(partial(lists.hear, answers), stop)
+
+
+async def patiently(work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    """Until it is done, or nobody waits for it any more: a database that is busy or away is asked again."""
+    while not stop.is_set():
+        try:
+            await work()
+            return
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("waiting for the database: %s", str(error).partition("\n")[0])
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), AGAIN_SECONDS)
 
 
 def _signing(deployment: Deployment, sender: CommandSender) -> Send:

@@ -17,19 +17,18 @@ from faust.types import TP
 
 from adapters.faust.chunks import App
 from adapters.kafka.bare import bare_consumer, tell_topics
+from adapters.kafka.topics import PartitionsChanged
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3.0
 STALLED_SECONDS = 15.0
+MISSING_SECONDS = 10.0
+"""How long a group waits for all of its topics, where some are there."""
 
 
 class Stalled(Exception):
     """No poll, or no progress, for too long."""
-
-
-class PartitionsChanged(Exception):
-    """A topic has other partitions than when the group began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +127,21 @@ class Watchdog:
         return self._partitions
 
     async def await_topics(self, stop: asyncio.Event) -> None:
-        """Wait for the broker and for the topics, saying so."""
+        """Wait for the broker and for the topics, saying so.
+
+        After MISSING_SECONDS those that are there are enough: one context's that is not made keeps no other's readers from
+        starting. When it appears there are other partitions than before, and the group begins anew, with it.
+        """
+        began = time.monotonic()
         while not stop.is_set():
             try:
                 self._partitions = self._mine((await self._lookout.look(self._topics)).partitions)
-                if missing := [topic for topic in self._topics if topic not in self._partitions]:
-                    log.warning("waiting for %s; make topics with `spaceos topics create`", ", ".join(missing))
-                else:
+                if not (missing := [topic for topic in self._topics if topic not in self._partitions]):
+                    return
+                log.warning("waiting for %s; make topics with `spaceos topics create`", ", ".join(missing))
+                # A broker that was just started denies some for a moment.
+                if self._partitions and time.monotonic() - began > MISSING_SECONDS:
+                    log.warning("starting without %s", ", ".join(missing))
                     return
             except (KafkaError, OSError) as error:
                 log.warning("waiting for the broker at %s: %s", self._lookout.where, error)
@@ -167,8 +174,9 @@ class Watchdog:
 
     async def _look(self) -> None:
         seen = await self._lookout.look(self._topics)
-        if (partitions := self._mine(seen.partitions)) != self._partitions:
-            raise PartitionsChanged(f"{partitions} instead of {self._partitions}")
+        for topic, found in self._mine(seen.partitions).items():
+            if found != self._partitions.get(topic, found):
+                raise PartitionsChanged(topic, found, self._partitions[topic])
         for tp in {TP(*tp) for tp in self._app.consumer.assignment()}:
             self._progress(tp, seen.ends[tp], await self._app.consumer.position(tp))
 

@@ -2,80 +2,48 @@
 
 It is handed what was committed in memory, and reads the store only where a sequence does not follow what was published:
 at the start, after a failure, and what a dead owner left. Each shard is claimed by an epoch. Who has lost it is told when
-he marks; what both send meanwhile are exact repeats, which readers drop by (shard, sequence).
+he marks; what both send meanwhile are exact repeats, which readers drop by (shard, sequence). Shards are judged one by one:
+what is wrong with the topics of one, or refused there, is not the others' misfortune.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from adapters.crash import crashpoint
 from adapters.kafka.backlog import Backlog
 from adapters.kafka.bare import bare_consumer
-from adapters.kafka.comparing import Continued, compare
-from adapters.kafka.producing import enqueue, producing
+from adapters.kafka.comparing import Compared, Comparing, IsAuthentic
+from adapters.kafka.lanes import CLAIM_AGAIN_SECONDS, LONGEST_PAUSE_SECONDS, RETRY_SECONDS, Line, Owned
+from adapters.kafka.reading import each_offset, led
+from adapters.kafka.sending import Sending
 from adapters.sql import is_transient
-from adapters.sql.outbox import Lane, Outbox, Outgoing
+from adapters.sql.outbox import Mark, Outbox, Outgoing
 from adapters.sql.store import Sealed, Shard
 
 log = logging.getLogger(__name__)
 
-SEND_LIMIT = 2_000
-"""Records of one lane that are sent together."""
-READ_LIMIT, READ_LEAST = 20_000, 100
-"""Records that are read from the store together, of all lanes; and of one of them at least, if it has so many."""
 HELD_BYTES = 32 * 1024 * 1024
 """What is kept in memory while the broker is away; what comes after it is read from the store later."""
 MARK_SECONDS = 0.25
 """Marks wait for each other: a mark that is lost in a crash costs repeats, not records."""
 WATCH_SECONDS = 5.0
-RETRY_SECONDS = 0.5
-CLAIM_AGAIN_SECONDS = 3.0
-"""Whoever lost a shard that is still assigned to him waits so long: a process that slept hears from its group meanwhile
-that it has lost its partitions, and takes nothing back. Doubled each time, so that nobody takes a shard to and fro."""
-LONGEST_PAUSE_SECONDS = 300.0
+CLOSED_SECONDS = 60.0
+"""A shard whose topics and store do not fit is compared again so often: meanwhile somebody may have mended one of them."""
+STUCK_SECONDS = 10.0
+"""A lane that has answered nothing for so long is told of."""
 STALLED_SECONDS = 30.0
-"""With something to send for so long, and a broker that answers, the producer is at fault."""
+"""With several lanes that take nothing for so long, and a broker that answers, the producer is at fault."""
 
 
 class Stalled(RuntimeError):
     """The broker answers and takes nothing from us. Ending the process is the cure: a new producer begins anew."""
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """A lane that is ours, since it was claimed and compared."""
-
-    lane: Lane
-    next: int
-    offset: int
-    """Of the topic's last record."""
-
-
-@dataclass(slots=True, eq=False)
-class _Owned:
-    """A shard that is assigned to this process."""
-
-    stored: dict[str, int]
-    """Records in the store, by kind, as far as we know."""
-    epoch: int = -1
-    """None that is in force while it is negative."""
-    lines: tuple[_Line, ...] = ()
-    """Its events and its outcomes; none while it is not compared."""
-    claim_at: float = 0.0
-    pause: float = CLAIM_AGAIN_SECONDS
-    marked: tuple[int, ...] = ()
-
-    @property
-    def standing(self) -> tuple[int, ...]:
-        return tuple(line.next for line in self.lines)
 
 
 class Publisher:
@@ -85,17 +53,21 @@ class Publisher:
         self,
         outbox: Outbox,
         client: Mapping[str, Any],
+        is_authentic: IsAuthentic,
         *,
         on_publish: Callable[[int, int], None] = lambda _sent, _waiting: None,
     ) -> None:
+        """`is_authentic` tells what writers signed from what strangers left on the topics."""
         self._outbox, self._client, self._on_publish = outbox, dict(client), on_publish
-        self._owned: dict[int, _Owned] = {}
-        self._behind: dict[int, _Owned] = {}
-        """Those of which something may be stored and not sent."""
+        self._owned: dict[int, Owned] = {}
         self._backlog = Backlog(HELD_BYTES)
-        self._progressed_at = time.monotonic()
-        self._has_repeats = False
-        self._stirred, self._unclaimed, self._sent, self._ending = (asyncio.Event() for _ in range(4))
+        self._comparing = Comparing(outbox, is_authentic)
+        self._sending = Sending(
+            outbox, client, self._owned, self._backlog, claim_later=self._claim_later, on_sent=self._on_sent
+        )  # fmt: skip
+        self._looked_at = time.monotonic()
+        self._still = 0.0
+        self._unclaimed, self._sent, self._ending = (asyncio.Event() for _ in range(3))
 
     # What the owner tells
 
@@ -104,17 +76,17 @@ class Publisher:
         rows = {shard.id: shard for shard in shards}
         for gone in self._owned.keys() - rows.keys():
             self._owned.pop(gone).lines = ()
-            self._behind.pop(gone, None)
+            self._sending.behind.pop(gone, None)
             self._drop(gone)
         for shard in rows.values():
             stored = {"events": shard.next_sequence, "outcomes": shard.next_outcome}
             if shard.id in self._owned:
                 self._owned[shard.id].stored = stored
             else:
-                self._owned[shard.id] = _Owned(stored)
-        self._behind |= self._owned
+                self._owned[shard.id] = Owned(stored)
+        self._sending.behind |= self._owned
         self._unclaimed.set()
-        self._stirred.set()
+        self._sending.stirred.set()
 
     def hand_over(self, sealed: Sealed, *, has_repeats: bool = False) -> None:
         """What was just committed."""
@@ -127,17 +99,21 @@ class Publisher:
         for _, after in sealed.shards:
             if owned := self._owned.get(after.id):
                 owned.stored = {"events": after.next_sequence, "outcomes": after.next_outcome}
-                self._behind[after.id] = owned
-        self._has_repeats |= has_repeats
-        self._stirred.set()
+                self._sending.behind[after.id] = owned
+        self._sending.has_repeats |= has_repeats
+        self._sending.stirred.set()
 
     def is_level(self, shard: int) -> bool:
         """Whether the shard is ours to publish, and its topics hold nothing that the store has not."""
         return shard in self._owned and bool(self._owned[shard].lines)
 
+    def closed(self, shard: int) -> str | None:
+        """Why nothing may be decided in a shard of ours until it is compared again; None where it may, or is not known."""
+        return self._owned[shard].closed if shard in self._owned else None
+
     def stop(self) -> None:
         """Send and mark what was handed over, then return from `run`."""
-        for event in (self._ending, self._stirred, self._unclaimed, self._sent):
+        for event in (self._ending, self._sending.stirred, self._unclaimed, self._sent):
             event.set()
 
     def _hold(self, shard: int, kind: str, record: Outgoing) -> None:
@@ -151,10 +127,9 @@ class Publisher:
     # Running
 
     async def run(self) -> None:
-        """Until stopped. Raises StoreBehind, Forked, Stalled; a broker or a database that is away is waited for."""
-        tasks = [
-            asyncio.create_task(self._again(work)) for work in (self._publish, self._claim_and_watch, self._mark_now_and_then)
-        ]
+        """Until stopped. Raises Stalled; a broker or a database that is away is waited for, a shard that is wrong is closed."""
+        works = (lambda: self._sending.run(self._ending), self._claim_and_watch, self._mark_now_and_then)
+        tasks = [asyncio.create_task(self._again(work)) for work in works]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -185,7 +160,7 @@ class Publisher:
                     await self._claim(consumer, due)
                 if now - watched_at > WATCH_SECONDS:
                     watched_at = now
-                    self._on_publish(0, self._waiting())
+                    self._on_publish(0, self._sending.waiting)
                     await self._watch(consumer)
                 waiting = [owned.claim_at for owned in self._owned.values() if not owned.lines]
                 pause = min([*waiting, watched_at + WATCH_SECONDS]) - time.monotonic()
@@ -193,34 +168,52 @@ class Publisher:
                 self._unclaimed.clear()
 
     async def _claim(self, consumer: AIOKafkaConsumer, shards: Collection[int]) -> None:
-        """Take them, and find in each topic what whoever had them left there. Raises StoreBehind, Forked."""
-        claimed = {shard: self._owned[shard] for shard in shards}
+        """Take them, and find in each topic what whoever had them left there."""
+        claimed, asked_at = {shard: self._owned[shard] for shard in shards}, time.monotonic()
         # A claim that is in force still is: only what the topics hold has to be asked again.
         if fresh := [shard for shard, owned in claimed.items() if owned.epoch < 0]:
             for shard, epoch in (await asyncio.to_thread(self._outbox.claim, fresh)).items():
-                claimed[shard].epoch = epoch
-        found = await compare(consumer, self._outbox, shards)
-        lines: dict[int, list[_Line]] = {}
-        for lane, place in sorted(found.items(), key=lambda pair: pair[0].kind):
-            lines.setdefault(lane.shard, []).append(_Line(lane, place.next, place.offset))
+                claimed[shard].epoch, claimed[shard].claimed_at = epoch, time.monotonic()
+        found = await self._comparing.compare(consumer, shards)
+        lines: dict[int, list[Line]] = {}
+        for lane, place in sorted(found.lanes.items(), key=lambda pair: pair[0].kind):
+            lines.setdefault(lane.shard, []).append(Line(lane, place.next, place.offset, place.seen))
         for shard, owned in claimed.items():
-            owned.claim_at = time.monotonic() + RETRY_SECONDS
-            if shard in lines and self._owned.get(shard) is owned:
+            # One that does not answer is not asked all the time: the others wait meanwhile.
+            owned.claim_at = time.monotonic() + RETRY_SECONDS + 3 * (time.monotonic() - asked_at)
+            if self._owned.get(shard) is not owned:
+                continue
+            if shard in found.closed:
+                owned.claim_at = time.monotonic() + CLOSED_SECONDS
+                await self._close(shard, owned, str(found.closed[shard]))
+            elif shard in lines:
+                await self._close(shard, owned, None)
                 owned.lines = tuple(lines[shard])
-                self._behind[shard] = owned
+                self._sending.behind[shard] = owned
                 self._learn(owned, found)
-        self._has_repeats = True
-        self._stirred.set()
+        self._sending.has_repeats = True
+        self._sending.stirred.set()
 
-    def _learn(self, owned: _Owned, found: Mapping[Lane, Continued]) -> None:
-        places = [found[line.lane] for line in owned.lines]
+    async def _close(self, shard: int, owned: Owned, why: str | None) -> None:
+        """Say that nothing is decided there, and why; or that something is again."""
+        if why == owned.closed:
+            return
+        if why is not None:
+            log.error("closed: %s; nothing is decided or published in this shard until that is mended", why)
+        elif owned.closed is not None:
+            log.warning("open again, where this was so: %s", owned.closed)
+        owned.closed = why
+        await asyncio.to_thread(self._outbox.close, shard, owned.epoch, why)
+
+    def _learn(self, owned: Owned, found: Compared) -> None:
+        places = [found.lanes[line.lane] for line in owned.lines]
         for line, place in zip(owned.lines, places, strict=True):
             owned.stored[line.lane.kind] = max(owned.stored[line.lane.kind], place.stored)
-            if place.next != place.marked:
-                log.info("%s is not as marked, going on from %d", f"{line.lane.topic}/{line.lane.partition}", place.next)
+            if place.next != place.marked.next:
+                log.info("%s is not as marked, going on from %d", line, place.next)
         owned.marked = tuple(place.marked for place in places)
 
-    def _claim_later(self, owned: _Owned, pause: float = 0.0) -> None:
+    def _claim_later(self, owned: Owned, pause: float) -> None:
         owned.lines, owned.claim_at = (), time.monotonic() + pause
         self._unclaimed.set()
 
@@ -228,129 +221,40 @@ class Publisher:
         """A topic that was wiped while nothing is written is noticed too. Raises Stalled, KafkaError."""
         # What is written while the broker answers is not held against its answer.
         written = {line: line.offset for owned in self._owned.values() for line in owned.lines}
-        ends = await consumer.end_offsets([TopicPartition(line.lane.topic, line.lane.partition) for line in written])
+        asked_at = time.monotonic()
+        answering = await led(consumer, [_place(line) for line in written])
+        ends = await each_offset(consumer.end_offsets, answering)
         for line, offset in written.items():
-            if (end := ends[TopicPartition(line.lane.topic, line.lane.partition)]) <= offset:
-                self._made_anew(line, f"ends at {end}, we wrote {offset}")
-        if not self._waiting():
-            self._progressed_at = time.monotonic()
-        elif time.monotonic() - self._progressed_at > STALLED_SECONDS:
-            raise Stalled(f"{self._waiting()} records wait to be published, and none was taken for {STALLED_SECONDS:g} s")
+            owned = self._owned.get(line.lane.shard)
+            if (end := ends.get(_place(line), offset + 1)) <= offset and owned is not None and line in owned.lines:
+                # The topic was deleted and made again. It is compared, and filled from the store.
+                log.warning("%s was made anew: it ends at %d, we wrote %d", line, end, offset)
+                self._claim_later(owned, 0.0)
+        self._judge_producer(asked_at, ends.keys())
         # A command that came again elsewhere than the first time is another owner's to repeat.
-        self._has_repeats = bool(written)
-        self._stirred.set()
+        self._sending.has_repeats |= bool(written)
+        self._sending.stirred.set()
 
-    def _made_anew(self, line: _Line, why: str) -> None:
-        """Offsets went back: the topic was deleted and made again. It is compared, and filled from the store."""
-        owned = self._owned.get(line.lane.shard)
-        if owned is not None and line in owned.lines:
-            log.warning("%s/%d was made anew: %s", line.lane.topic, line.lane.partition, why)
-            self._claim_later(owned)
+    def _judge_producer(self, asked_at: float, answered: Collection[TopicPartition]) -> None:
+        """Time counts while the broker answers. One lane that takes nothing says nothing of the producer. Raises Stalled."""
+        now, under_way = time.monotonic(), self._sending.under_way()
+        for line in under_way:
+            if now - line.since > STUCK_SECONDS and not line.is_told:
+                line.is_told = True
+                log.warning("%s has taken nothing for %.0f s; its shard alone waits", line, now - line.since)
+        stuck = [line for line in under_way if line.since <= self._looked_at and _place(line) in answered]
+        is_still = len(stuck) == len(under_way) > 1 and self._sending.taken_at <= self._looked_at
+        answers_at_once = now - asked_at < WATCH_SECONDS and asked_at - self._looked_at < 3 * WATCH_SECONDS
+        self._still = self._still + now - self._looked_at if is_still and answers_at_once else 0.0
+        self._looked_at = now
+        if self._still > STALLED_SECONDS:
+            raise Stalled(f"{len(stuck)} partitions have taken nothing for {self._still:.0f} s, though the broker answers")
 
     # Publishing
 
-    async def _publish(self) -> None:
-        async with producing(self._client) as producer:
-            try:
-                while (sent := await self._turn(producer)) or not self._ending.is_set():
-                    if not self._waiting():
-                        await self._stirred.wait()
-                    elif not sent:
-                        await asyncio.sleep(RETRY_SECONDS)
-                    self._stirred.clear()
-            except KafkaError:
-                # Nobody knows what arrived.
-                for owned in self._owned.values():
-                    if owned.lines:
-                        self._claim_later(owned)
-                raise
-
-    def _waiting(self) -> int:
-        """Records that are in the store and not published."""
-        return sum(max(0, owned.stored[x.lane.kind] - x.next) for owned in self._behind.values() for x in owned.lines)
-
-    async def _turn(self, producer: AIOKafkaProducer) -> int:
-        """Publish what is new, of every lane at once; how much that was."""
-        due = await self._due()
-        sent = 0
-        if due:
-            crashpoint("publish.read")
-            sent = await self._send(producer, due)
-            crashpoint("publish.sent")
-            self._sent.set()
-            self._progressed_at = time.monotonic()
-            self._on_publish(sent, self._waiting())
-        if self._has_repeats:
-            await self._repeat(producer)
-        return sent
-
-    async def _due(self) -> list[tuple[_Line, list[Outgoing]]]:
-        """Of each lane the records that come next: as they were handed over, or else from the store."""
-        self._behind = {shard: o for shard, o in self._behind.items() if any(o.stored[x.lane.kind] > x.next for x in o.lines)}
-        found: list[tuple[_Line, list[Outgoing]]] = []
-        gaps = []
-        for shard, owned in self._behind.items():
-            for line in owned.lines:
-                where = shard, line.lane.kind
-                if records := self._backlog.take(where, line.next, SEND_LIMIT):
-                    found.append((line, records))
-                    continue
-                begins = self._backlog.begins(where)
-                missing = (owned.stored[line.lane.kind] if begins is None else begins) - line.next
-                if missing > 0:
-                    gaps.append((line, line.next, missing))
-        if gaps:
-            most = min(SEND_LIMIT, max(READ_LEAST, READ_LIMIT // len(gaps)))
-            found += await asyncio.to_thread(
-                lambda: [(line, self._outbox.read(line.lane, start, min(n, most))) for line, start, n in gaps]
-            )
-        return [(line, records) for line, records in found if records]
-
-    async def _send(self, producer: AIOKafkaProducer, due: Sequence[tuple[_Line, Sequence[Outgoing]]]) -> int:
-        futures: list[tuple[_Line, Any]] = []
-        try:
-            for line, records in due:
-                crashpoint("publish.half_sent")
-                futures.extend((line, future) for future in await enqueue(producer, line.lane, records))
-        finally:
-            # Also when enqueuing raised: what is on its way must arrive or fail before anything is sent again.
-            answers = await asyncio.gather(*(future for _, future in futures), return_exceptions=True)
-        for (line, _), answer in zip(futures, answers, strict=True):
-            if isinstance(answer, BaseException):
-                raise answer
-            self._arrived(line, answer.offset)
-        for line, records in due:
-            line.next = records[-1].number + 1
-        return sum(len(records) for _, records in due)
-
-    async def _repeat(self, producer: AIOKafkaProducer) -> None:
-        """Outcomes whose command came again, published once more, byte for byte."""
-        self._has_repeats = False
-        lines = {
-            line.lane.shard: line for owned in self._owned.values() for line in owned.lines if line.lane.kind == "outcomes"
-        }
-        rows = await asyncio.to_thread(self._outbox.repeats, list(lines))
-        # One that is not published for the first time yet would, ahead of its predecessors, make the next owner believe that
-        # they are there.
-        due = [(row, lines[shard], number) for row, shard, number in rows if number < lines[shard].next]
-        if due:
-            read = await asyncio.to_thread(lambda: [self._outbox.read(line.lane, n, 1) for _, line, n in due])
-            await self._send_again(producer, [(line, records) for (_, line, _), records in zip(due, read, strict=True)])
-            await asyncio.to_thread(self._outbox.repeated, [row for row, _, _ in due])
-        if rows:
-            self._has_repeats = True
-            if due:
-                self._stirred.set()
-
-    async def _send_again(self, producer: AIOKafkaProducer, records: Sequence[tuple[_Line, Sequence[Outgoing]]]) -> None:
-        for line, again in records:
-            for future in await enqueue(producer, line.lane, again):
-                self._arrived(line, (await future).offset)
-
-    def _arrived(self, line: _Line, offset: int) -> None:
-        if offset <= line.offset:
-            self._made_anew(line, f"offset {offset} came after {line.offset}")
-        line.offset = max(line.offset, offset)
+    def _on_sent(self, records: int) -> None:
+        self._sent.set()
+        self._on_publish(records, self._sending.waiting)
 
     # Marking
 
@@ -365,7 +269,7 @@ class Publisher:
         moved = {s: owned for s, owned in self._owned.items() if owned.lines and owned.standing != owned.marked}
         if not moved:
             return
-        standing = {shard: (owned.standing[0], owned.standing[1]) for shard, owned in moved.items()}
+        standing: dict[int, tuple[Mark, Mark]] = {s: (owned.standing[0], owned.standing[1]) for s, owned in moved.items()}
         epochs = {shard: owned.epoch for shard, owned in moved.items()}
         lost = await asyncio.to_thread(self._outbox.mark, standing, epochs)
         crashpoint("publish.marked")
@@ -375,13 +279,20 @@ class Publisher:
             elif owned.epoch == epochs[shard] and owned.lines:
                 self._superseded(owned)
 
-    def _superseded(self, owned: _Owned) -> None:
-        lane = owned.lines[0].lane
-        self._drop(lane.shard)
-        log.warning("another process publishes %s/%d now", lane.topic, lane.partition)
+    def _superseded(self, owned: Owned) -> None:
+        line = owned.lines[0]
+        self._drop(line.lane.shard)
+        log.warning("another process publishes %s now", line)
+        if time.monotonic() - owned.claimed_at > owned.pause + LONGEST_PAUSE_SECONDS:
+            # It was in peace for long: this is no taking to and fro.
+            owned.pause = CLAIM_AGAIN_SECONDS
         owned.epoch = -1
         self._claim_later(owned, owned.pause)
         owned.pause = min(owned.pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _place(line: Line) -> TopicPartition:
+    return TopicPartition(line.lane.topic, line.lane.partition)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

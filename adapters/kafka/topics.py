@@ -29,6 +29,16 @@ class TopicWrong(RuntimeError):
     """A topic exists with settings under which the log could be lost. The message says which, and what it must be."""
 
 
+class PartitionsChanged(RuntimeError):
+    """A topic has another number of partitions than the deployment was made with: a stream would go on in another one."""
+
+    def __init__(self, topic: str, found: int, wanted: int) -> None:
+        super().__init__(
+            f"{topic} has {found} partitions, the deployment was made with {wanted}: a stream lives in one partition, so "
+            "nothing is decided or read before that is mended. Make the topic anew with as many, and publish it again"
+        )
+
+
 class Unavailable(RuntimeError):
     """The broker did not make the topics in time. Try again: what it made is kept."""
 

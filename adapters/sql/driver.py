@@ -18,9 +18,14 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn
 from sqlalchemy import Engine, PoolProxiedConnection
 
-from adapters.sql.engine import sqlalchemys_errors, take_turn
+from adapters.sql.engine import take_turn
+from adapters.sql.faults import as_sqlalchemys
 
 Rows = list[tuple[Any, ...]]
+_Row = tuple[list[bytes | None], list[int]]
+"""A row's values, and the format of each."""
+LOCK_SECONDS = 5
+"""How long a transaction waits for a row of another. Then it is looked at who holds it (`adapters/sql/suspended.py`)."""
 
 
 class Said(NamedTuple):
@@ -40,13 +45,13 @@ class Session(ABC):
 
     def ask(self, said: Iterable[Said]) -> list[Rows]:
         """The rows of each statement, in their order. Raises what SQLAlchemy would."""
-        with sqlalchemys_errors(self._engine.dialect, self._driver):
+        with as_sqlalchemys(self._engine.dialect, self._held):
             return self._answers(self._heard(said))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is asked inside is committed at its end, or undone when the session ends."""
-        with sqlalchemys_errors(self._engine.dialect, self._driver):
+        with as_sqlalchemys(self._engine.dialect, self._held):
             self._begin()
         yield
         self.ask([Said("commit")])
@@ -75,7 +80,8 @@ def session(engine: Engine) -> Iterator[Session]:
     try:
         yield made
     finally:
-        if isinstance(made, _Postgresql) and made.is_lost:
+        # What was lost is let go already.
+        if held.is_valid and isinstance(made, _Postgresql) and made.is_lost:
             held.invalidate()
         else:
             held.close()
@@ -96,7 +102,7 @@ class _Postgresql(Session):
 
     psycopg's own pipeline sends statement by statement: a worker that was suspended between two of them would hold its locks
     for ever, since a server's patience with an idle transaction begins at the end of a message. And it takes eight times
-    as long as libpq's.
+    as long as libpq's. What is larger than the sockets' buffers may still be half sent: see `adapters/sql/suspended.py`.
     """
 
     def __init__(self, engine: Engine, held: PoolProxiedConnection) -> None:
@@ -110,13 +116,17 @@ class _Postgresql(Session):
         """Something is under way, or failed: neither its locks nor what it has prepared is known for certain."""
 
     def _begin(self) -> None:
-        self._first = (Said("begin"),)
+        self._first = (Said("begin"), Said(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
 
     def _answers(self, said: Iterable[Said]) -> list[Rows]:
-        first, self._first = self._first, ()
+        first = self._first
+        # All of it before the first byte goes out: whoever is suspended while it is made, or cannot make it, has asked nothing
+        # yet, and what he holds is let go by the server's patience with an idle transaction.
+        message = [(one.sql, _values(one)) for one in (*first, *said)]
+        self._first = ()
         self.is_lost = True
         self._libpq.enter_pipeline_mode()
-        counts = [self._send(one) for one in (*first, *said)] if first else [self._send(one) for one in said]
+        counts = [self._send(sql, rows) for sql, rows in message]
         self._libpq.pipeline_sync()
         self._flush()
         found = [self._receive(prepared, executed) for prepared, executed in counts]
@@ -125,19 +135,15 @@ class _Postgresql(Session):
         self.is_lost = False
         return found[len(first) :]
 
-    def _send(self, said: Said) -> tuple[int, int]:
+    def _send(self, sql: str, rows: Sequence[_Row]) -> tuple[int, int]:
         """How many answers there will be: to its preparation, to itself."""
-        prepared, name = 0, self._prepared.get(said.sql)
+        prepared, name = 0, self._prepared.get(sql)
         if name is None:
             prepared, name = 1, b"spaceos_%d" % next(_NAMES)
-            self._libpq.send_prepare(name, _numbered(said.sql).encode())
-            self._prepared[said.sql] = name
-        rows: Sequence[Any] = said.values if said.many else (said.values,)
-        for row in rows:
-            values = [_dumped(value) for value in row]
-            self._libpq.send_query_prepared(
-                name, [value for value, _ in values], [form for _, form in values], result_format=Format.BINARY
-            )
+            self._libpq.send_prepare(name, _numbered(sql).encode())
+            self._prepared[sql] = name
+        for values, formats in rows:
+            self._libpq.send_query_prepared(name, values, formats, result_format=Format.BINARY)
         return prepared, len(rows)
 
     def _flush(self) -> None:
@@ -178,6 +184,15 @@ _NAMES = count()
 def _numbered(sql: str) -> str:
     numbers = count(1)
     return re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
+
+
+def _values(said: Said) -> list[_Row]:
+    rows: Sequence[Any] = said.values if said.many else (said.values,)
+    found: list[_Row] = []
+    for row in rows:
+        values = [_dumped(value) for value in row]
+        found.append(([value for value, _ in values], [form for _, form in values]))
+    return found
 
 
 _Dumped = tuple[bytes | None, int]

@@ -13,8 +13,8 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Dialect,
     Engine,
+    ExceptionContext,
     Integer,
     LargeBinary,
     String,
@@ -24,13 +24,14 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from adapters.sql.faults import as_sqlalchemys
+from adapters.sql.faults import as_sqlalchemys, ends_session
 
 BUSY_SECONDS = 5.0
 IDLE_IN_TRANSACTION_SECONDS = 2
+# A server whose machine is gone says nothing: without these a question waits for its answer for two hours.
+_KEPT_ALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 5, "tcp_user_timeout": 15_000}
 ROWS_A_STATEMENT = 50
 
 
@@ -112,9 +113,13 @@ def _postgresql(address: URL, pool_size: int) -> Engine:
         address,
         pool_size=pool_size,
         max_overflow=5,
-        connect_args={"options": options, "connect_timeout": 5},
+        connect_args={"options": options, "connect_timeout": 5, **_KEPT_ALIVE},
         pool_pre_ping=False,
     )
+
+    @event.listens_for(engine, "handle_error")
+    def _(context: ExceptionContext) -> None:
+        context.is_disconnect = context.is_disconnect or ends_session(context.original_exception)
 
     # psycopg deallocates all that is prepared when it rolls back, whoever prepared it: sessions begin anew.
     @event.listens_for(engine, "rollback")
@@ -153,21 +158,10 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[An
         return
     raw: Any = connection.connection
     copy = f"copy {table.name} ({names}) from stdin (format binary)"
-    with as_sqlalchemys(connection, copy), raw.cursor() as cursor, cursor.copy(copy) as copying:
+    with as_sqlalchemys(connection.dialect, connection, copy), raw.cursor() as cursor, cursor.copy(copy) as copying:
         copying.set_types([type_of(column) for column in table.columns])
         for row in rows:
             copying.write_row(row)
-
-
-@contextmanager
-def sqlalchemys_errors(dialect: Dialect, connection: Any) -> Iterator[None]:
-    """What the driver raises, as SQLAlchemy would: what waits for a database that restarts knows its errors only."""
-    driver: Any = dialect.dbapi
-    try:
-        yield
-    except driver.Error as error:
-        lost = dialect.is_disconnect(error, connection, None)
-        raise DBAPIError.instance(None, None, error, driver.Error, dialect=dialect, connection_invalidated=lost) from error
 
 
 def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: Sequence[Sequence[Any]]) -> None:

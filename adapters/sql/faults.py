@@ -3,18 +3,25 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection, PoolProxiedConnection, exc
+from sqlalchemy.engine import Dialect
 
 # What a file is, rather than what stands in it: busy, full, unreadable, not to be written.
 _TRANSIENT_SQLITE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
 }  # fmt: skip
-# Connection lost; read-only, as a server is that was replaced; the time-outs of a transaction; serialisation and deadlock;
-# resources; lock not available; intervention of an operator; the server's system; a server that contradicts itself.
-_TRANSIENT_POSTGRESQL = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57", "58", "XX")
+_UNPREPARED = "26000"
+"""What was prepared is prepared no more: behind a proxy there is another server, or another of its sessions."""
+_OF_THE_SESSION = ("08", "25P03", _UNPREPARED, "57P")
+"""After these the session is over, or knows nothing of what it knew. The driver may not have noticed yet."""
+# Connection lost; read-only, as a server is that was replaced; the time-outs of a transaction; a statement that another
+# server prepared; serialisation and deadlock; resources; lock not available; intervention of an operator; the server's
+# system; a server that contradicts itself.
+_TRANSIENT_POSTGRESQL = ("08", "25006", "25P03", "25P04", _UNPREPARED, "40", "53", "55P03", "57", "58", "XX")
 _INVALIDATED = "8s2b"
 """SQLAlchemy's number of what follows when the connection was lost in mid-transaction and somebody goes on asking."""
 
@@ -49,14 +56,27 @@ def _is_transient_on_postgresql(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def as_sqlalchemys(connection: Connection, statement: str) -> Iterator[None]:
-    """What the driver raises when it is used directly, as SQLAlchemy would raise it; a connection that was lost is let go."""
+def as_sqlalchemys(dialect: Dialect, held: Connection | PoolProxiedConnection, statement: str | None = None) -> Iterator[None]:
+    """What the driver raises when it is used directly, as SQLAlchemy would raise it.
+
+    A connection that was lost is let go, and with it all that the pool made before: a server that was started again, or
+    replaced, has ended every one of them, and each would cost somebody an attempt.
+    """
+    driver: Any = dialect.dbapi
     try:
         yield
-    except psycopg.Error as error:
-        lost = connection.dialect.is_disconnect(error, connection.connection.driver_connection, None)  # type: ignore[arg-type]
+    except driver.Error as error:
+        proxied = held.connection if isinstance(held, Connection) else held
+        lost = dialect.is_disconnect(error, proxied.driver_connection, None) or ends_session(error)
         if lost:
-            connection.invalidate(error)
+            pool: Any = proxied._pool
+            pool._invalidate(proxied, error, _checkin=False)
+            held.invalidate(error)
         raise exc.DBAPIError.instance(
-            statement, None, error, psycopg.Error, dialect=connection.dialect, connection_invalidated=lost
+            statement, None, error, driver.Error, dialect=dialect, connection_invalidated=lost
         ) from error
+
+
+def ends_session(error: BaseException | None) -> bool:
+    """Whether nothing is to be asked of the session any more."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_OF_THE_SESSION)

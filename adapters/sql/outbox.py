@@ -1,7 +1,7 @@
 """What is published and how far: the store's records in their dense order, and the claims of those who publish them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, bindparam, delete, func, select, text, update
@@ -35,14 +35,29 @@ class Lane:
         return f"{self.context}.{self.kind}"
 
 
+class Mark(NamedTuple):
+    """How far a lane is published."""
+
+    next: int
+    """The first that is not."""
+    offset: int = -1
+    """In the topic: up to there, and with it, are all that are; -1 where nobody has noted it."""
+    at: int = -1
+    """The number of the record at that offset."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a lane is."""
 
     stored: int
     """Records in the store."""
-    marked: int
-    """The first that is not marked as published."""
+    mark: Mark = field(default_factory=lambda: Mark(0))
+
+    @property
+    def marked(self) -> int:
+        """The first that is not marked as published."""
+        return self.mark.next
 
 
 # Built once, like adapters/sql/statements.py.
@@ -70,8 +85,22 @@ _OUTCOMES = (
 _MARK = (
     update(tables.relays)
     .where(tables.relays.c.shard == bindparam("of"))
-    .values(next_event=bindparam("event"), next_outcome=bindparam("outcome"))
-)
+    .values(
+        next_event=bindparam("event"), event_offset=bindparam("e_offset"), event_at=bindparam("e_at"),
+        next_outcome=bindparam("outcome"), outcome_offset=bindparam("o_offset"), outcome_at=bindparam("o_at"),
+    )
+)  # fmt: skip
+_NUMBERS: Any = bindparam("numbers", expanding=True)
+
+
+def _some(ordered: Any, number: Any, shard: Any) -> Any:
+    """Those records of a shard that have these numbers."""
+    return select(*ordered.selected_columns).where(shard == _SHARD, number.in_(_NUMBERS))
+
+
+_SOME_EVENTS = _some(_EVENTS, tables.events.c.sequence, tables.events.c.shard)
+_SOME_OUTCOMES = _some(_OUTCOMES, tables.commands.c.number, tables.commands.c.shard)
+ASKED_TOGETHER = 500
 
 
 class Outbox:
@@ -95,7 +124,7 @@ class Outbox:
                     [{"shard": shard} for shard in fresh],
                 )
             mine = table.c.shard.in_(shards)
-            connection.execute(update(table).where(mine).values(epoch=table.c.epoch + 1))
+            connection.execute(update(table).where(mine).values(epoch=table.c.epoch + 1, closed=None))
             return dict(connection.execute(select(table.c.shard, table.c.epoch).where(mine)).all())
 
     def standing(self, among: Collection[int] | None = None) -> dict[Lane, Standing]:
@@ -103,15 +132,18 @@ class Outbox:
         shards, relays = tables.shards, tables.relays
         statement = select(
             shards.c.id, shards.c.context, shards.c.partition, shards.c.next_sequence, shards.c.next_outcome,
-            func.coalesce(relays.c.next_event, 0), func.coalesce(relays.c.next_outcome, 0),
+            func.coalesce(relays.c.next_event, 0),
+            func.coalesce(relays.c.event_offset, -1), func.coalesce(relays.c.event_at, -1),
+            func.coalesce(relays.c.next_outcome, 0),
+            func.coalesce(relays.c.outcome_offset, -1), func.coalesce(relays.c.outcome_at, -1),
         ).outerjoin(relays, relays.c.shard == shards.c.id)  # fmt: skip
         if among is not None:
             statement = statement.where(shards.c.id.in_(among))
         found = {}
         with reading(self.engine) as connection:
-            for shard, context, partition, events, outcomes, next_event, next_outcome in connection.execute(statement):
-                found[Lane(shard, context, partition, "events")] = Standing(events, next_event)
-                found[Lane(shard, context, partition, "outcomes")] = Standing(outcomes, next_outcome)
+            for shard, context, partition, events, outcomes, *marks in connection.execute(statement):
+                found[Lane(shard, context, partition, "events")] = Standing(events, Mark(*marks[:3]))
+                found[Lane(shard, context, partition, "outcomes")] = Standing(outcomes, Mark(*marks[3:]))
         return found
 
     def read(self, lane: Lane, start: int, limit: int) -> list[Outgoing]:
@@ -119,7 +151,18 @@ class Outbox:
         statement = _EVENTS if lane.kind == "events" else _OUTCOMES
         with reading(self.engine) as connection:
             rows = connection.execute(statement, {"shard": lane.shard, "start": start, "limit": limit}).all()
-        return [Outgoing(n, key.encode(), bytes(value), signature, trace) for n, key, value, signature, trace in rows]
+        return [_outgoing(row) for row in rows]
+
+    def some(self, wanted: Mapping[Lane, Collection[int]]) -> dict[Lane, dict[int, Outgoing]]:
+        """Of each lane the records with these numbers, as far as there are such."""
+        found: dict[Lane, dict[int, Outgoing]] = {lane: {} for lane in wanted}
+        with reading(self.engine) as connection:
+            for lane, numbers in wanted.items():
+                statement, all_of_them = _SOME_EVENTS if lane.kind == "events" else _SOME_OUTCOMES, sorted(set(numbers))
+                for at in range(0, len(all_of_them), ASKED_TOGETHER):
+                    asked = {"shard": lane.shard, "numbers": all_of_them[at : at + ASKED_TOGETHER]}
+                    found[lane].update({row[0]: _outgoing(row) for row in connection.execute(statement, asked)})
+        return found
 
     def repeats(self, shards: Collection[int], limit: int = 500) -> list[tuple[int, int, int]]:
         """Outcomes of these shards that were asked for again: row id, shard id, number."""
@@ -133,8 +176,15 @@ class Outbox:
         with self.engine.begin() as connection:
             connection.execute(delete(tables.repeats).where(tables.repeats.c.id.in_(rows)))
 
-    def mark(self, published: Mapping[int, tuple[int, int]], epochs: Mapping[int, int]) -> set[int]:
-        """Note how far these shards' events and outcomes are published, exclusive.
+    def close(self, shard: int, epoch: int, why: str | None) -> None:
+        """Note why nothing is decided or published there; None once it is again. Whoever has lost the shard notes nothing."""
+        table = tables.relays
+        mine = (table.c.shard == shard) & (table.c.epoch == epoch)
+        with self.engine.begin() as connection:
+            connection.execute(update(table).where(mine).values(closed=why))
+
+    def mark(self, published: Mapping[int, tuple[Mark, Mark]], epochs: Mapping[int, int]) -> set[int]:
+        """Note how far these shards' events and outcomes are published.
 
         Returns the shards that another publisher has claimed since: of those nothing is noted.
         """
@@ -143,10 +193,13 @@ class Outbox:
             now = {row.shard: row.epoch for row in connection.execute(self._held(published, table.c.epoch))}
             lost = {shard for shard in published if now.get(shard) != epochs[shard]}
             rows = [
-                {"of": shard, "event": events, "outcome": outcomes}
+                {
+                    "of": shard, "event": events.next, "e_offset": events.offset, "e_at": events.at,
+                    "outcome": outcomes.next, "o_offset": outcomes.offset, "o_at": outcomes.at,
+                }
                 for shard, (events, outcomes) in published.items()
                 if shard not in lost
-            ]
+            ]  # fmt: skip
             if rows:
                 connection.execute(_MARK, rows)
         return lost
@@ -155,6 +208,20 @@ class Outbox:
         # In one order for everybody, or two publishers that take shards from each other would wait for ever.
         table = tables.relays
         return select(table.c.shard, *columns).where(table.c.shard.in_(shards)).order_by(table.c.shard).with_for_update()
+
+
+def _outgoing(row: Any) -> Outgoing:
+    number, key, value, signature, trace = row
+    return Outgoing(number, key.encode(), bytes(value), signature, trace)
+
+
+def closed_shards(engine: Engine) -> dict[str, str]:
+    """The shards in which nothing is decided or published, as their owner noted it: `<context>/<partition>` to why."""
+    shards, relays = tables.shards, tables.relays
+    statement = select(shards.c.context, shards.c.partition, relays.c.closed).join(shards, shards.c.id == relays.c.shard)
+    with reading(engine) as connection:
+        rows = connection.execute(statement.where(relays.c.closed.is_not(None))).all()
+    return {f"{context}/{partition}": why for context, partition, why in rows}
 
 
 def outcomes_of(engine: Engine, command_id: str) -> list[bytes]:

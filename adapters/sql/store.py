@@ -33,6 +33,7 @@ from adapters.sql.rows import (
 )
 from adapters.sql.shelves import Shelves
 from adapters.sql.statements import Statements
+from adapters.sql.suspended import waking
 from commands import Grant
 from contracts import ZERO_HASH, instant, is_policy_stream
 
@@ -153,10 +154,18 @@ class Store:
     def start_over(self, shard: Shard, begin: int) -> Shard:
         """The commands topic was made anew: read it from there, its records told apart by the incarnation. Raises Fenced."""
         anew = replace(shard, position=begin, position_hash="", incarnation=shard.incarnation + 1)
-        with session(self.engine) as asking, asking.transaction():
+        with waking(self.engine), session(self.engine) as asking, asking.transaction():
             self._lock(asking, Decided([shard], clock.now(), seal=lambda _: Sealed([])))
             asking.ask([self._sql.advanced([anew])])
         return anew
+
+    def pass_over(self, shard: Shard, position: int) -> Shard:
+        """Nothing is to be decided before that position. Raises Fenced."""
+        after = replace(shard, position=position)
+        with session(self.engine) as asking, asking.transaction():
+            self._lock(asking, Decided([shard], clock.now(), seal=lambda _: Sealed([])))
+            asking.ask([self._sql.advanced([after])])
+        return after
 
     def shards(self) -> list[Shard]:
         """All counter rows."""
@@ -172,7 +181,7 @@ class Store:
         keys: later than every decision that relied on them. Otherwise nothing but SQL happens inside.
         """
         sealed = None if batch.changed_keys else batch.seal(batch.now)
-        with session(self.engine) as asking, asking.transaction():
+        with waking(self.engine), session(self.engine) as asking, asking.transaction():
             now = self._lock(asking, batch)
             if sealed is None:
                 sealed = batch.seal(max(now, batch.now))

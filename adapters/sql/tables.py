@@ -132,6 +132,11 @@ relays = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("next_event", BigInteger, nullable=False),
     Column("next_outcome", BigInteger, nullable=False),
+    Column("event_offset", BigInteger, nullable=False, server_default="-1"),
+    Column("event_at", BigInteger, nullable=False, server_default="-1"),
+    Column("outcome_offset", BigInteger, nullable=False, server_default="-1"),
+    Column("outcome_at", BigInteger, nullable=False, server_default="-1"),
+    Column("closed", Text),
     comment="What is published. Only the owner of a shard who holds the epoch moves it.",
 )
 

@@ -108,7 +108,11 @@ class Writer:
     def _copy(self, connection: Connection, rows: Sequence[Row]) -> None:
         driver: Any = connection.connection.driver_connection
         statement = f"COPY {self._into()} FROM STDIN"
-        with as_sqlalchemys(connection, statement), driver.cursor() as cursor, cursor.copy(statement) as copy:
+        with (
+            as_sqlalchemys(connection.dialect, connection, statement),
+            driver.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
             for part in _parts(rows):
                 for row in zip(*self._columns_of(self._names, map(self._of, part)), strict=True):
                     copy.write_row(row)

@@ -17,6 +17,7 @@ A command that cannot go on raises `output.Failure`, or lets an error of our own
 two lines and an exit code.
 """
 
+import os
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -64,6 +65,8 @@ for _module in sorted(module.name for module in iter_modules(__path__) if not mo
 
 def main() -> None:
     """Run a command; every way in which it can end has its exit code."""
+    # Whatever is made here and by what is started here is for nobody else: databases, keys, logs, a broker's segments.
+    os.umask(0o077)
     try:
         app()
     except KeyboardInterrupt:

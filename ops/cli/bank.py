@@ -31,7 +31,7 @@ def read(
     else:
         for verdict in found:
             _show(verdict)
-        say(f"{len(found) - len(refused)} statements are believed, {len(refused)} are not")
+        say("{} statements are believed, {} are not", len(found) - len(refused), len(refused))
     if refused:
         raise typer.Exit(Exit.FOUND_WRONG)
 
@@ -65,7 +65,7 @@ def submit(
     if as_json:
         answer({"statements": len(statements), "deposits": done})
     else:
-        say(f"{len(done)} credits of {len(statements)} statements are observed and settled")
+        say("{} credits of {} statements are observed and settled", len(done), len(statements))
         say("A deposit becomes coins once its owner is known: treasury.AssignDeposit")
 
 
@@ -105,7 +105,7 @@ def match(
             for each in found.mismatches
         ]
         table(f"{asset}: what does not fit", ("", "entry", "bank", "books"), rows)
-        say(f"{found.fit} of {len(lines)} entries fit, {amount(found.cents, asset)} together")
+        say("{} of {} entries fit, {} together", found.fit, len(lines), amount(found.cents, asset))
     if found.mismatches:
         raise typer.Exit(Exit.FOUND_WRONG)
 
@@ -114,7 +114,7 @@ def _show(verdict: "Statement | StatementRefused") -> None:
     from adapters.bank.statements import StatementRefused
 
     if isinstance(verdict, StatementRefused):
-        say(f"[bold red]refused[/] {verdict}")
+        say("[bold red]refused[/] {}", verdict)
         return
     rows = [
         (entry.booked_at, entry.value_date, amount(entry.cents, verdict.asset), entry.reference[:24], entry.text[:50])
@@ -123,9 +123,11 @@ def _show(verdict: "Statement | StatementRefused") -> None:
     title = f"{verdict.account} {verdict.asset.removesuffix('.bank')} {verdict.kind} {verdict.number}"
     table(title, ("booked", "value", "amount", "reference", "text"), rows)
     if len(verdict.entries) > SHOWN:
-        say(f"… and {len(verdict.entries) - SHOWN} more (--json shows all)")
+        say("… and {} more (--json shows all)", len(verdict.entries) - SHOWN)
     if verdict.opening is not None and verdict.closing is not None:
-        say(f"opening {amount(verdict.opening, verdict.asset)}, closing {amount(verdict.closing, verdict.asset)}: it adds up")
+        say(
+            "opening {}, closing {}: it adds up", amount(verdict.opening, verdict.asset), amount(verdict.closing, verdict.asset)
+        )
 
 
 def _document(verdict: "Statement | StatementRefused") -> dict[str, Any]:

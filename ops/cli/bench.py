@@ -85,7 +85,7 @@ def _measures(names: Iterable[str], asked: "Asked", as_json: bool) -> Iterator["
     from importlib import import_module
 
     for name in names:
-        hint(f"[dim]measuring {name}…[/]")
+        hint("[dim]measuring {}…[/]", name)
         module = import_module(f"ops.bench.{name}")
         if hasattr(module, "measured"):
             try:
@@ -111,7 +111,7 @@ class _Told:
         self._as_json = as_json
 
     def progress(self, text: str) -> None:
-        hint(f"[dim]  {text}…[/]")
+        hint("[dim]  {}…[/]", text)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         if not self._as_json:

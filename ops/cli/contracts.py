@@ -16,7 +16,7 @@ def check(as_json: Json = False) -> None:
     if as_json:
         answer({"ok": not lines and not names, "broken": lines, "differing": names})
     for line in [] if as_json else lines:
-        say(line)
+        say("{}", line)
     if lines:
         raise Failure(f"{len(lines)} promises of stored schemas are broken", "give the message a new version")
     if names:
@@ -41,7 +41,7 @@ def write(
     if as_json:
         answer({"changed": changed})
     else:
-        say(f"Wrote {len(changed)} files: {', '.join(changed)}" if changed else "Everything was as the code says")
+        say("{}", f"Wrote {len(changed)} files: {', '.join(changed)}" if changed else "Everything was as the code says")
 
 
 def register(app: typer.Typer) -> None:

@@ -67,7 +67,7 @@ def _play(options: "Options", as_json: bool) -> "Result":
 
     def tell(happening: "Happening") -> None:
         if happening.what in {"ended", "silent"}:
-            progress.console.print(f"[yellow]{happening.part} {happening.what}[/]: {happening.detail}")
+            hint("[yellow]{} {}[/]: {}", happening.part, happening.what, happening.detail)
 
     try:
         if must_start_kafka:

@@ -22,8 +22,9 @@ def doctor(as_json: Json = False) -> None:
         table("This machine", ["", "What", "Found"], [(marks[one.health], one.subject, one.said) for one in findings])
         for one in findings:
             if one.remedy:
-                say(f"{marks[one.health].markup} [bold]{one.subject}[/]  {one.remedy}")
-        hint("\nNothing is wrong" if not wrong else f"\n{len(wrong)} to mend")
+                mark = marks[one.health]
+                say("[{}]{}[/] [bold]{}[/]  {}", str(mark.style), mark.plain, one.subject, one.remedy)
+        hint("\n{}", "Nothing is wrong" if not wrong else f"{len(wrong)} to mend")
     raise typer.Exit(Exit.FOUND_WRONG if wrong else Exit.OK)
 
 

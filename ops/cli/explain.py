@@ -97,14 +97,14 @@ def _source(name: str) -> Literal["kafka", "log"]:
 def _tell(found: "CaseFile") -> None:
     opened = found.opened
     what = "Downtime" if opened.offence == "downtime" else "Bad proof"
-    say(f"[bold]{what} of {opened.subject}, {_day(opened.epoch)}: {_STATES[found.state]}[/]")
+    say("[bold]{} of {}, {}: {}[/]", what, opened.subject, _day(opened.epoch), _STATES[found.state])
     for heading, lines in (
         ("Evidence", _evidence(found)), ("Witnesses", _witnesses(found)), ("Arithmetic", _arithmetic(found)),
         ("Dispute", _dispute(found)), ("Verdict", _verdict(found)),
     ):  # fmt: skip
-        say(f"\n[bold]{heading}[/]")
+        say("\n[bold]{}[/]", heading)
         for line in lines:
-            say(f"  {line}")
+            say("  {}", line)
 
 
 def _evidence(found: "CaseFile") -> Iterator[str]:
@@ -198,9 +198,9 @@ def _compare(again: "Recomputed | None", differences: Sequence[str]) -> None:
     if not differences:
         shares = " and ".join(_space(share.units) for share in again.amounts) or "nothing"
         said = f"{again.uptime.missed} of {again.uptime.expected} missed, a panel of {len(again.panel)}, {shares}"
-        say(f"  [green]the same[/]: {said}")
+        say("  [green]the same[/]: {}", said)
     for difference in differences:
-        say(f"  [bold red]✗[/] {difference}")
+        say("  [bold red]✗[/] {}", difference)
 
 
 def _space(units: int) -> str:

@@ -147,9 +147,9 @@ def _told(folder: Path, manifest: "Manifest", event: str | None, as_json: bool) 
         return
     size = f"{manifest.size / 1e6:,.1f} MB"
     checked = "chain and signatures" if manifest.verified else "the chain"
-    say(f"{manifest.events:,} events in {len(manifest.files):,} files, {size}; {checked} checked")
-    say(f"Recorded as event {event}" if event else NOT_RECORDED)
-    say(f"Ask them: spaceos sql 'FROM events LIMIT 10' {folder}")
+    say("{:,} events in {:,} files, {}; {} checked", manifest.events, len(manifest.files), size, checked)
+    say("{}", f"Recorded as event {event}" if event else NOT_RECORDED)
+    say("Ask them: spaceos sql 'FROM events LIMIT 10' {}", folder)
 
 
 # SQL
@@ -189,7 +189,7 @@ def _show(found: "Answer") -> None:
     shown = [tuple(map(_plain, row)) for row in islice(found.rows, SHOWN_ROWS)]
     table("", found.columns, shown)
     if next(found.rows, None) is not None:
-        hint(f"[dim]These are the first {SHOWN_ROWS:,} rows; --csv and --json give all[/]")
+        hint("[dim]These are the first {:,} rows; --csv and --json give all[/]", SHOWN_ROWS)
 
 
 def _prompt(opened: "Opened") -> None:
@@ -200,7 +200,7 @@ def _prompt(opened: "Opened") -> None:
         import readline  # noqa: F401  arrows and history, where the platform has it
     from adapters.parquet import QueryFailed, QueryRefused
 
-    hint(f"[dim]{opened.manifest.events:,} events. Views: {', '.join(opened.views)}. A question ends with ;[/]")
+    hint("[dim]{:,} events. Views: {}. A question ends with ;[/]", opened.manifest.events, ", ".join(opened.views))
     for question in _questions():
         try:
             _show(opened.query(question))

@@ -25,7 +25,7 @@ def start(
     if as_json:
         answer({"state": "running", "address": address, "home": settings.home})
     else:
-        say(f"Kafka answers at [bold]{address}[/]")
+        say("Kafka answers at [bold]{}[/]", address)
 
 
 @kafka.command()
@@ -53,7 +53,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         answer({"state": now.state, "address": now.address, "pid": now.pid})
     else:
-        say(f"Kafka is [bold]{now.state}[/]" + (f" at {now.address}, pid {now.pid}" if now.pid else ""))
+        say("Kafka is [bold]{}[/]{}", now.state, f" at {now.address}, pid {now.pid}" if now.pid else "")
     raise typer.Exit(Exit.OK if now.state == "running" else Exit.FOUND_WRONG)
 
 

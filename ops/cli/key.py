@@ -28,7 +28,12 @@ def new(
     if as_json:
         answer({"did": signer.did, "file": path})
     else:
-        say(f"{signer.did}\nis in {path}.\nA registrar registers it (identity.ProposeKey); its proof: spaceos key prove {name}")
+        say(
+            "{}\nis in {}.\nA registrar registers it (identity.ProposeKey); its proof: spaceos key prove {}",
+            signer.did,
+            path,
+            name,
+        )
 
 
 @key.command()
@@ -58,7 +63,7 @@ def prove(name: Annotated[str, typer.Argument(help="The key's name.")], as_json:
     if as_json:
         answer({"key": signer.did, "proof": proof})
     else:
-        say(proof)
+        say("{}", proof)
 
 
 @key.command()
@@ -78,7 +83,7 @@ def genesis(
     if as_json:
         answer({"network": made.network, "genesis": found.genesis_path, "keys": [first.key for first in made.keys]})
     else:
-        say(f"Network [bold]{made.network}[/] begins with {found.genesis_path}; its keys are in {found.settings.keys}")
+        say("Network [bold]{}[/] begins with {}; its keys are in {}", made.network, found.genesis_path, found.settings.keys)
 
 
 def find_key(folder: Path, name: str) -> Path:

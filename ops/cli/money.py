@@ -69,7 +69,7 @@ def ledger(
         table("Trial balance", ("asset", "gained", "given", "difference"), sums)
     wrong = [trial.asset for trial in trials if trial.difference]
     if wrong:
-        say(f"[bold red]{', '.join(wrong)} does not sum to zero[/]: is the view to blame? spaceos rebuild ledger --verify")
+        say("[bold red]{} does not sum to zero[/]: is the view to blame? spaceos rebuild ledger --verify", ", ".join(wrong))
         raise typer.Exit(Exit.FOUND_WRONG)
 
 
@@ -154,7 +154,7 @@ def _tell_open(open_: "Sequence[Break]", waiting: "Sequence[Review]", window: in
             for r in waiting
         ]  # fmt: skip
         table("Withdrawals that wait for two persons", ("withdrawal", "payout", "asset", "approvals", "because", "age"), shown)
-    say(f"In the last 24 hours ${window / 100:,.2f} of payouts count; ${left / 100:,.2f} may go without review")
+    say("In the last 24 hours ${:,.2f} of payouts count; ${:,.2f} may go without review", window / 100, left / 100)
 
 
 def _tell_undivided(left_over: "Sequence[Taken]", now: "datetime") -> None:
@@ -188,7 +188,12 @@ def rewards(
     else:
         _tell_rewards(supply, buckets, days, earned)
         for claim in refused:
-            say(f"[bold red]the contract has paid and the books refuse it[/]: {claim['name']} {claim['log']} {claim['text']}")
+            say(
+                "[bold red]the contract has paid and the books refuse it[/]: {} {} {}",
+                claim["name"],
+                claim["log"],
+                claim["text"],
+            )
     if refused:
         raise typer.Exit(Exit.FOUND_WRONG)
 
@@ -256,20 +261,18 @@ def _claim(state: "ClaimState") -> dict[str, Any]:
 
 
 def _tell_claim(state: "ClaimState", contract: str | None) -> None:
-    from rich.markup import escape
-
     earned, claimed, claimable = (_text(n, state.asset) for n in (state.earned, state.claimed, state.claimable))
-    say(f"[bold]{state.asset}[/]: {earned} earned, {claimed} claimed, {claimable} claimable")
+    say("[bold]{}[/]: {} earned, {} claimed, {} claimable", state.asset, earned, claimed, claimable)
     if state.root is not None:
-        say(f"  root of {_day(state.root.epoch)}, on the chain since block {state.root.block}: {state.root.root}")
+        say("  root of {}, on the chain since block {}: {}", _day(state.root.epoch), state.root.block, state.root.root)
     if state.waiting is not None:
-        say(f"  the root of {_day(state.waiting)} waits for the contract")
+        say("  the root of {} waits for the contract", _day(state.waiting))
     if state.claim is not None and state.claimable:
         row = state.claim
-        say(f"  {contract or 'the rewards contract'}.claim(")
+        say("  {}.claim(", contract or "the rewards contract")
         for argument in (row.account, row.token, row.cumulative):
-            say(f"    {argument},")
-        say(escape(f"    [{', '.join(state.proof)}])"))
+            say("    {},", argument)
+        say("    {})", f"[{', '.join(state.proof)}]")
     elif state.claim is None:
         say("  no row under a root that the contract has")
 

@@ -25,7 +25,7 @@ def start(
     if as_json:
         answer({"state": now.state, "address": now.address, "home": settings.home})
     else:
-        say(f"PostgreSQL answers at [bold]{now.address}[/]")
+        say("PostgreSQL answers at [bold]{}[/]", now.address)
         hint("To keep the facts there: export SPACEOS_STORE=$(spaceos postgres address)")
 
 
@@ -54,7 +54,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         answer({"state": now.state, "address": now.address, "pid": now.pid})
     else:
-        say(f"PostgreSQL is [bold]{now.state}[/]" + (f" at {now.address}, pid {now.pid}" if now.pid else ""))
+        say("PostgreSQL is [bold]{}[/]{}", now.state, f" at {now.address}, pid {now.pid}" if now.pid else "")
     raise typer.Exit(Exit.OK if now.state == "running" else Exit.FOUND_WRONG)
 
 

@@ -24,8 +24,8 @@ def up(
             answer({"part": happening.part, "what": happening.what, "detail": happening.detail, "pid": happening.pid})
         else:
             colour = {"started": "green", "stopped": "dim"}.get(happening.what, "yellow")
-            pid = f" [dim]pid {happening.pid}[/]" if happening.pid else ""
-            say(f"[{colour}]{happening.what:>8}[/] {happening.part}{pid} {happening.detail}")
+            pid = f" pid {happening.pid}" if happening.pid else ""
+            say("[{}]{:>8}[/] {}{} {}", colour, happening.what, happening.part, pid, happening.detail)
 
     async def run() -> None:
         found = deployment()

@@ -90,7 +90,7 @@ def redrive(
     if as_json:
         answer({"applied": result.applied, "waiting": result.waiting, "failure": result.failure})
     else:
-        say(f"{result.applied} events applied" + (f", {result.waiting} wait: {result.failure}" if result.failure else ""))
+        say("{} events applied{}", result.applied, f", {result.waiting} wait: {result.failure}" if result.failure else "")
     raise typer.Exit(Exit.FOUND_WRONG if result.failure else Exit.OK)
 
 

@@ -47,7 +47,9 @@ def send(
         table("Outcomes", ("command", "subject", "outcome", "reason", "events"), rows)
     missing = sum(command.id not in answers for command in commands) if wait else 0
     if missing:
-        hint(f"{missing} outcomes did not come in {timeout_seconds:g} s; sending the same lines with their ids again is safe")
+        hint(
+            "{} outcomes did not come in {:g} s; sending the same lines with their ids again is safe", missing, timeout_seconds
+        )
         raise typer.Exit(Exit.UNAVAILABLE)
     if any(not found_answer.is_accepted for found_answer in answers.values()):
         raise typer.Exit(Exit.FOUND_WRONG)

@@ -31,10 +31,10 @@ def outcome(
             answer(document)
             continue
         data = document["data"]
-        say(f"[bold]{document['type']}[/] {document['subject']}")
-        say(f"  at {document['time']}, asked by {document['actor'] or 'nobody'}")
+        say("[bold]{}[/] {}", document["type"], document["subject"])
+        say("  at {}, asked by {}", document["time"], document["actor"] or "nobody")
         if refusal := data.get("refusal"):
-            say(f"  refused: [bold]{refusal['name']}[/] {refusal['text']}")
+            say("  refused: [bold]{}[/] {}", refusal["name"], refusal["text"])
         rows = [(e["shard"], e["sequence"], e["streamversion"], e["id"]) for e in data.get("events", ())]
         if rows:
             table("Events", ("shard", "sequence", "version", "id"), rows)
@@ -143,7 +143,15 @@ def decision(
     if as_json:
         answer(asdict(found))
         return
-    say(f"{found.model} by {found.strategy}, decided at {found.decided_at} by {found.router} ({found.shard} {found.sequence})")
+    say(
+        "{} by {}, decided at {} by {} ({} {})",
+        found.model,
+        found.strategy,
+        found.decided_at,
+        found.router,
+        found.shard,
+        found.sequence,
+    )
     rows = [(each.offer, f"{each.cost / 10**18:.6f}", each.reason or "in the chain") for each in found.considered]
     table(f"Chosen: {found.chain[0]}", ("offer", "cost $", "why"), rows)
 

@@ -29,7 +29,7 @@ def create(as_json: Json = False) -> None:
     if as_json:
         answer({"created": made})
     else:
-        say(f"Made {len(made)} topics: {', '.join(made)}" if made else "All topics are there, with the right settings")
+        say("{}", f"Made {len(made)} topics: {', '.join(made)}" if made else "All topics are there, with the right settings")
 
 
 @topics.command("list")
@@ -51,7 +51,7 @@ def list_topics(as_json: Json = False) -> None:
     ]
     table("Topics", ("topic", "partitions", "clean-up", "retention ms"), rows)
     if missing := sorted(set(names) - described.keys()):
-        say(f"Missing: {', '.join(missing)}. Make them with: spaceos topics create")
+        say("Missing: {}. Make them with: spaceos topics create", ", ".join(missing))
 
 
 def register(app: typer.Typer) -> None:

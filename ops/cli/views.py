@@ -103,7 +103,7 @@ def retire(name: Name, record: Record = None, as_json: Json = False) -> None:
     if as_json:
         answer({"projection": name, "retired": True, "recorded_as": event})
         return
-    say(f"The version before of {name} is dropped")
+    say("The version before of {} is dropped", name)
     _say_recorded(event, record, as_json)
 
 
@@ -128,7 +128,7 @@ def digest(
     if as_json:
         answer({"projection": name, "digest": shown.sha256, "rows": shown.rows, "cut": cut})
     else:
-        say(f"{shown.sha256} ({shown.rows:,} rows)\nat {written(cut)}")
+        say("{} ({:,} rows)\nat {}", shown.sha256, shown.rows, written(cut))
 
 
 @contextmanager
@@ -194,8 +194,8 @@ def _show(result: "Rebuilt", event: str | None, as_json: bool) -> None:
         return
     rate = result.events / result.seconds if result.seconds else 0
     verdict = "[green]equal[/]" if result.equal else "[yellow]different[/]"
-    say(f"{result.events:,} events folded in {result.seconds:.2f} s ({rate:,.0f} a second); digests are {verdict}")
-    say(f"  live    {result.live}\n  rebuilt {result.rebuilt}")
+    say("{:,} events folded in {:.2f} s ({:,.0f} a second); digests are {}", result.events, result.seconds, rate, verdict)
+    say("  live    {}\n  rebuilt {}", result.live, result.rebuilt)
     say("The new view is live" if result.swapped else "Nothing was swapped")
 
 
@@ -204,7 +204,7 @@ def _say_recorded(event: str | None, key: str | None, as_json: bool) -> None:
 
     unknown = "Not recorded: that version is from before anybody recorded any"
     if not as_json:
-        say(f"Recorded as event {event}" if event else NOT_RECORDED if key is None else unknown)
+        say("{}", f"Recorded as event {event}" if event else NOT_RECORDED if key is None else unknown)
 
 
 def parts_of(name: str) -> "Parts":

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.markup import escape
 from sqlalchemy import Connection, Engine, func, select
 
 from adapters.sql import engine_for, reading
@@ -69,7 +68,7 @@ def _explained(connection: Connection) -> None:
     for reason, count in others.most_common():
         rows.append((f"{count} more", "", reason or "able, but dearer or later by lot"))
     table(f"Why not the others: {found.model}, request {found.request}", ("offer", "cost", "why"), rows)
-    say(f"Chosen: [bold]{found.chain[0]}[/]; the whole decision: spaceos show decision {found.request}")
+    say("Chosen: [bold]{}[/]; the whole decision: spaceos show decision {}", found.chain[0], found.request)
 
 
 def _why(each: Looked, place: Mapping[str, int]) -> str:
@@ -125,12 +124,13 @@ def _checked(result: Result) -> None:
     ]
     table("Counted from store, topics and views", ("what", ""), rows)
     for problem in found.problems:
-        say(f"[bold red]✗[/] {problem}")
+        say("[bold red]✗[/] {}", problem)
     for difference in result.differences[:5]:
-        say(f"[bold red]✗[/] {difference.router} decided {difference.request} otherwise than its table says")
+        say("[bold red]✗[/] {} decided {} otherwise than its table says", difference.router, difference.request)
     for finding in result.findings[:5]:
-        say(f"[bold red]✗[/] audit log, {finding.check}: {finding.where} {finding.text}")
+        say("[bold red]✗[/] audit log, {}: {} {}", finding.check, finding.where, finding.text)
     if result.is_ok:
         say("[bold green]✓[/] Every accepted command has exactly its events, in order, on the topic and in every view.")
         say("[bold green]✓[/] The audit log holds each of them; its signed head, to be kept by whoever does not trust us:\n")
-        say(escape(result.checkpoint))
+        for line in result.checkpoint.splitlines():
+            say("{}", line)

@@ -7,6 +7,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from adapters import keys
+from adapters.kafka.decoding import Unreadable
 from contracts import (
     BadRecord,
     Command,
@@ -56,6 +57,8 @@ class Door:
 
     def check(self, incoming: Incoming) -> Checked:
         """Read, place and verify a record. Never raises: what is wrong becomes the record's refusal."""
+        if isinstance(incoming, Unreadable):
+            return Checked(incoming, problem=_reason("Unreadable", incoming.reason))
         try:
             record = parse_command(incoming.value, incoming.key, incoming.headers)
         except BadRecord as error:

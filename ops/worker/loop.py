@@ -19,6 +19,7 @@ from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 from adapters.kafka.producing import STOP_SECONDS
 from adapters.kafka.publisher import Publisher
+from adapters.kafka.topics import PartitionsChanged
 from adapters.sql import is_transient
 from adapters.sql.store import Fenced, IntegrityError, Sealed, Shard, Store, StreamMoved
 from adapters.telemetry import is_sampled, start_decision
@@ -39,8 +40,8 @@ GATHER_SECONDS = 0.015
 RECOVERY_SECONDS = 0.2
 STALLED_SECONDS = 15.0
 """Behind the end of a partition for so long without progress: the client did not notice that the topic was made anew."""
-OPENING_SECONDS = 60.0
-"""The same for a partition whose topics could not be compared with the store."""
+LONGEST_SECONDS = 60.0
+"""What takes longer than that is not alive."""
 
 
 class CommandsLost(RuntimeError):
@@ -76,6 +77,7 @@ class Worker:
         publisher: Publisher,
         contexts: Sequence[str],
         client: Mapping[str, Any],
+        partitions: int,
         *,
         on_batch: Callable[[Sealed, float], None] = lambda _sealed, _seconds: None,
         on_poll: Callable[[], None] = lambda: None,
@@ -83,7 +85,7 @@ class Worker:
     ) -> None:
         self._store, self._decider, self._publisher = store, decider, publisher
         self._topics = [f"{context}.commands" for context in contexts]
-        self._client, self._instance = dict(client), instance
+        self._client, self._partitions, self._instance = dict(client), partitions, instance
         self._on_batch, self._on_poll = on_batch, on_poll
         self._places: dict[aiokafka.TopicPartition, _Place] = {}
         self._assigned: frozenset[aiokafka.TopicPartition] = frozenset()
@@ -96,7 +98,7 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until stopped. Raises CommandsLost, Stalled, StoreBehind, Forked; whatever else fails is recovered from."""
+        """Until stopped. Raises CommandsLost, PartitionsChanged, Stalled; whatever else fails is recovered from."""
         partitions: dict[str, int] = {}
         consumer = aiokafka.AIOKafkaConsumer(
             **self._client,
@@ -119,6 +121,7 @@ class Worker:
         publishing = asyncio.create_task(self._publisher.run())
         try:
             partitions.update(await partitions_now(consumer, self._topics))
+            self._compare_partitions(partitions)
             consumer.subscribe(self._topics, listener=_Forgetful(self._places))
             while not self._stop.is_set():
                 self._on_poll()
@@ -171,7 +174,8 @@ class Worker:
 
     async def _commit(self, chunks: Sequence[tuple["_Place", list[Any]]]) -> None:
         started = time.perf_counter()
-        sealed = await asyncio.to_thread(self._decide, chunks)
+        # It may wait for a row that somebody holds in his sleep.
+        sealed = await self._alive(asyncio.to_thread(self._decide, chunks))
         after = {shard.id: shard for _, shard in sealed.shards}
         for place, _ in chunks:
             place.shard, place.progressed_at = after[place.shard.id], time.monotonic()
@@ -204,6 +208,10 @@ class Worker:
         for partition in opened:
             self._places[partition].is_open, self._places[partition].progressed_at = True, time.monotonic()
         consumer.resume(*opened)
+        closed = [p for p, place in self._places.items() if place.is_open and self._publisher.closed(place.shard.id)]
+        for partition in closed:
+            self._places[partition].is_open = False
+        consumer.pause(*closed)
 
     async def _settle(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Collection[aiokafka.TopicPartition]) -> None:
         """Read the counter rows and seek to the records before their positions, which must be those consumed last."""
@@ -226,17 +234,17 @@ class Worker:
             return
         is_first = shard.position <= begin or not shard.position_hash
         consumer.seek(partition, shard.position if is_first else shard.position - 1)
-        count = len(consumer.partitions_for_topic(partition.topic) or ())
-        door = Door(shard.context, partition.partition, count, self._decider.network)
+        door = Door(shard.context, partition.partition, self._partitions, self._decider.network)
         is_open = self._publisher.is_level(shard.id)
         (consumer.resume if is_open else consumer.pause)(partition)
         self._places[partition] = _Place(door, shard, is_first, is_open, time.monotonic())
 
     async def _alive(self, work: Awaitable[T]) -> T:
-        """Its result; meanwhile there are signs of life."""
-        doing = asyncio.ensure_future(work)
+        """Its result; meanwhile there are signs of life, for as long as anything may take that ends."""
+        doing, began = asyncio.ensure_future(work), time.monotonic()
         while not (await asyncio.wait([doing], timeout=1.0))[0]:
-            self._on_poll()
+            if time.monotonic() - began < LONGEST_SECONDS:
+                self._on_poll()
         return doing.result()
 
     async def _start_over(self, shard: Shard, begin: int) -> Shard:
@@ -268,15 +276,38 @@ class Worker:
         if now - self._checked_ends_at < 5.0 or not self._places:
             return
         self._checked_ends_at = now
+        self._compare_partitions({topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics})
+        await self._pass_markers(consumer)
         ends = await consumer.end_offsets(list(self._places))
         for partition, end in ends.items():
             place = self._places.get(partition)
             if place is None:
                 continue
-            if end == place.shard.position:
+            # One that is not open waits for its topics, which no new consumer would mend. The publisher says so.
+            if end == place.shard.position or not place.is_open:
                 place.progressed_at = now
-            elif now - place.progressed_at > (STALLED_SECONDS if place.is_open else OPENING_SECONDS):
+            elif now - place.progressed_at > STALLED_SECONDS:
                 raise Stalled(f"{partition.topic}/{partition.partition} ends at {end}, we stay at {place.shard.position}")
+
+    def _compare_partitions(self, known: Mapping[str, int]) -> None:
+        # Another owner would decide what belongs here: before anything is decided, and not only where a record comes.
+        for topic, found in known.items():
+            if found and found != self._partitions:
+                raise PartitionsChanged(topic, found, self._partitions)
+
+    async def _pass_markers(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Move the positions behind what no poll returns: the markers of clients' transactions. Raises Fenced.
+
+        Left before them, a position looks like a stall, and like lost commands once they and what was before them are deleted.
+        """
+        for partition, place in list(self._places.items()):
+            if not place.is_open or partition not in consumer.assignment():
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    reached = await consumer.position(partition)
+                    if reached > place.shard.position and place.is_confirmed:
+                        place.shard = await asyncio.to_thread(self._store.pass_over, place.shard, reached)
 
 
 @contextmanager

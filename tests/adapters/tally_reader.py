@@ -29,13 +29,17 @@ def rebuild(kafka: str, views: str, context: str, **options: object) -> Rebuild:
 
 async def main(kafka: str, views: str, context: str, **options: str) -> None:
     watchdog.STALLED_SECONDS = float(options.get("stalled", watchdog.STALLED_SECONDS))
+    watchdog.MISSING_SECONDS = float(options.get("missing", watchdog.MISSING_SECONDS))
     watchdog.LOOK_SECONDS = float(options.get("look", watchdog.LOOK_SECONDS))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine, client = engine_for(views), {"bootstrap_servers": kafka}
     names = options.get("readers", "tally").split(",")
-    readers = ReaderSet(engine, options.get("set", "tally"), [Projector(engine, tally_projection(context, n)) for n in names])
+    contexts = [context] * len(names) + [other for other in options.get("also", "").split(",") if other]
+    named = zip([*names, *(f"of_{other}" for other in contexts[len(names) :])], contexts, strict=True)
+    members = [Projector(engine, tally_projection(of, name)) for name, of in named]
+    readers = ReaderSet(engine, options.get("set", "tally"), members)
     group = Group(readers, client, network=f"of-{context}", instance=options.get("instance"))
     beside = asyncio.create_task(work_beside(readers, client, lambda: None))
     reading = asyncio.create_task(group.run(stop))

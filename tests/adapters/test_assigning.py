@@ -13,10 +13,13 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 from adapters.faust.group import Group
 from adapters.kafka.assigning import assignor_of, partitions_now
+from adapters.kafka.authentic import signed_by
 from adapters.kafka.locate import Looking
+from adapters.kafka.publisher import Publisher
 from adapters.kafka.topics import Topic, create_topics
 from adapters.keys import ed25519_signer
 from adapters.sql import engine_for
+from adapters.sql.outbox import Outbox
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from adapters.views import Applied
@@ -139,7 +142,9 @@ def test_a_worker_whose_group_s_leader_is_told_nothing_has_its_partitions(kafka:
         engine = engine_for(sqlite_url)
         upgrade(engine, "store")
         store = Store(engine)
-        worker = Worker(store, Decider(store, ed25519_signer(bytes(32)), "test", 2), [context], client, instance="denied-1")
+        decider = Decider(store, ed25519_signer(bytes(32)), "test", 2)
+        publisher = Publisher(Outbox(engine), client, signed_by([decider.signer.did], "test"))
+        worker = Worker(store, decider, publisher, [context], client, 2, instance="denied-1")
         running = asyncio.create_task(worker.run())
         try:
             await _until(lambda: len(worker._places) == 2, running)

@@ -156,6 +156,25 @@ def test_a_reader_waits_for_what_is_missing_below_a_higher_sequence(log: Log, sq
     assert [tuple(row) for row in applied] == [(log.shards[0].name, 10), (log.shards[1].name, 30)]
 
 
+def test_a_topic_that_is_missing_keeps_no_other_reader_of_the_set_from_starting(
+    log: Log, sqlite_url: str, tmp_path: Path
+) -> None:
+    """One context whose topics nobody had made stopped all views. When it is made, the set begins anew with it."""
+    views, missing = open_views(sqlite_url), f"t{uuid4().hex[:12]}"
+    log.publish(log.fill(500))
+
+    with Process(log, url_of(views), tmp_path, f"also={missing}", "missing=1") as reader:
+        eventually(lambda: log.is_applied(views))
+        log.publish(log.fill(100))
+        eventually(lambda: log.is_applied(views))
+        assert f"starting without {missing}.events" in reader.text()
+        Log(log.kafka, missing)
+
+        assert reader.code() == 70
+        assert "PartitionsChanged" in reader.text()
+    views.dispose()
+
+
 def test_an_altered_byte_ends_the_process_and_names_its_place(log: Log, sqlite_url: str, tmp_path: Path) -> None:
     views = open_views(sqlite_url)
     records = log.fill(200)

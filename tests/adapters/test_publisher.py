@@ -2,162 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import event
 
+from adapters.kafka import lanes, sending
 from adapters.kafka import publisher as publishing
-from adapters.kafka.bare import bare_consumer
-from adapters.kafka.comparing import Forked, StoreBehind
+from adapters.kafka.authentic import signed_by
 from adapters.kafka.publisher import Publisher
-from adapters.kafka.topics import create_topics, topics_of
-from adapters.sql import engine_for, reading, tables
-from adapters.sql.outbox import Lane, Outbox, Standing
-from adapters.sql.schema import upgrade
-from adapters.sql.store import CommandRow, Decided, EventRow, Sealed, Shard, Store
-
-PARTITIONS = 3
-PATIENCE_SECONDS = 30.0
-
-
-@dataclass
-class Network:
-    """A context on a store and a broker. What is committed is made up: a publisher looks at numbers only."""
-
-    engine: Engine
-    kafka: str
-    context: str = field(default_factory=lambda: f"c{uuid4().hex[:12]}")
-    rows: dict[int, Shard] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        upgrade(self.engine, "store")
-        self.store, self.outbox = Store(self.engine), Outbox(self.engine)
-        self.make_topics()
-        self.rows = {n: self.store.shard(self.context, n) for n in range(PARTITIONS)}
-
-    @property
-    def client(self) -> dict[str, Any]:
-        return {"bootstrap_servers": self.kafka}
-
-    def make_topics(self) -> None:
-        asyncio.run(create_topics(topics_of([self.context], [], PARTITIONS), self.client))
-
-    def commit(self, partition: int = 0, events: int = 3, commands: int = 2, again: Collection[int] = ()) -> Sealed:
-        """A batch; the outcomes with the numbers `again` are to be repeated."""
-        before = self.rows[partition]
-        first, number = before.next_sequence, before.next_outcome
-        after = replace(
-            before, next_sequence=first + events, next_outcome=number + commands, position=before.position + commands
-        )
-        sealed = Sealed(
-            shards=[(before, after)],
-            events=[
-                EventRow(before.id, n, f"{self.context}/{partition}", n + 1, "T", value(n), "signed", None)
-                for n in range(first, first + events)
-            ],
-            commands=[
-                CommandRow(before.id, n, uuid4().hex, "", self.context, b"", "", value(n), None, None)
-                for n in range(number, number + commands)
-            ],
-        )
-        self.store.commit(
-            Decided([before], now=datetime.now(UTC), seal=lambda _: sealed, repeats=[(before.id, n) for n in again])
-        )
-        self.rows[partition] = after
-        return sealed
-
-    def publisher(self, outbox: Outbox | None = None) -> Publisher:
-        return Publisher(outbox or self.outbox, self.client)
-
-    def epochs(self) -> dict[int, int]:
-        """Of each shard how often it was claimed, by partition."""
-        ids = {shard.id: partition for partition, shard in self.rows.items()}
-        with reading(self.engine) as connection:
-            rows = connection.execute(select(tables.relays.c.shard, tables.relays.c.epoch)).all()
-        return {ids[shard]: epoch for shard, epoch in rows if shard in ids}
-
-    def stored(self) -> dict[tuple[str, int], list[bytes]]:
-        """Every lane's values, as they must come to be on its topic."""
-        lanes = [lane for lane in self.outbox.standing() if lane.context == self.context]
-        return {(x.topic, x.partition): [row.value for row in self.outbox.read(x, 0, 100_000)] for x in lanes}
-
-    async def published(self) -> dict[tuple[str, int], list[bytes]]:
-        """Every topic's values."""
-        found: dict[tuple[str, int], list[bytes]] = {}
-        async with bare_consumer(self.client) as consumer:
-            places = [TopicPartition(f"{self.context}.{k}", n) for k in ("events", "outcomes") for n in range(PARTITIONS)]
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-            for place, offset in (await consumer.beginning_offsets(places)).items():
-                consumer.seek(place, offset)
-                found[place.topic, place.partition] = []
-            while [place for place in places if await consumer.position(place) < ends[place]]:
-                for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                    found[place.topic, place.partition] += [record.value or b"" for record in records]
-        return found
-
-    async def is_published(self) -> bool:
-        return {place: distinct(values) for place, values in (await self.published()).items()} == self.stored()
-
-    async def send(self, kind: str, *values: bytes, partition: int = 0) -> None:
-        """What somebody else has left there."""
-        async with AIOKafkaProducer(**self.client) as producer:
-            for record in values:
-                await producer.send_and_wait(f"{self.context}.{kind}", record, key=b"k", partition=partition)
-
-    async def wipe(self, *kinds: str) -> None:
-        """Delete topics and make them anew."""
-        admin = AIOKafkaAdminClient(**self.client)
-        await admin.start()
-        try:
-            names = {f"{self.context}.{kind}" for kind in kinds}
-            await admin.delete_topics(sorted(names))
-            while names & set(await admin.list_topics()):  # noqa: ASYNC110  the broker tells nobody
-                await asyncio.sleep(0.05)
-        finally:
-            await admin.close()
-        await create_topics(topics_of([self.context], [], PARTITIONS), self.client)
-
-
-def value(number: int) -> bytes:
-    return json.dumps({"sequence": number}).encode()
-
-
-def distinct(values: list[bytes]) -> list[bytes]:
-    """Each once, where it came first."""
-    return list(dict.fromkeys(values))
-
-
-@asynccontextmanager
-async def running(*publishers: Publisher) -> AsyncIterator[None]:
-    """They end in order, and whatever they raised is raised."""
-    tasks = [asyncio.create_task(publisher.run()) for publisher in publishers]
-    try:
-        yield
-    finally:
-        for publisher in publishers:
-            publisher.stop()
-        await asyncio.gather(*tasks)
-
-
-async def eventually(true: Any, what: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (await found if asyncio.iscoroutine(found := true()) else found):  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0.05)
-
-
-async def level(network: Network, publisher: Publisher, *partitions: int) -> None:
-    await eventually(lambda: all(publisher.is_level(network.rows[n].id) for n in partitions or network.rows), "level")
+from adapters.sql import engine_for, tables
+from adapters.sql.outbox import Lane, Mark, Outbox, Standing
+from tests.adapters.publishing import PARTITIONS, PATIENCE_SECONDS, WRITER, Network, eventually, level, running, value
 
 
 @pytest.fixture
@@ -177,7 +36,7 @@ def test_what_is_handed_over_is_published_without_a_look_at_the_store(network: N
         sent += records
 
     async def run() -> None:
-        publisher = Publisher(network.outbox, network.client, on_publish=count)
+        publisher = Publisher(network.outbox, network.client, signed_by({WRITER.did}, "test"), on_publish=count)
         publisher.own(network.rows.values())
         async with running(publisher):
             await level(network, publisher)
@@ -231,7 +90,7 @@ def test_a_batch_that_was_not_handed_over_is_read_from_the_store_in_its_place(ne
 def test_more_than_may_be_held_is_published_in_order_all_the_same(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that is away costs memory up to a bound; what is beyond it is in the store."""
     monkeypatch.setattr(publishing, "HELD_BYTES", 200)
-    monkeypatch.setattr(publishing, "SEND_LIMIT", 7)
+    monkeypatch.setattr(sending, "SEND_LIMIT", 7)
 
     async def run() -> None:
         publisher = network.publisher()
@@ -313,7 +172,7 @@ def test_a_shard_that_was_taken_and_is_still_assigned_is_taken_back_once(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relay of an earlier version took all shards when it started, and ends when it has lost one."""
-    monkeypatch.setattr(publishing, "CLAIM_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(lanes, "CLAIM_AGAIN_SECONDS", 0.2)
 
     async def run() -> None:
         publisher = network.publisher()
@@ -369,36 +228,6 @@ def test_an_owner_that_publishes_while_its_successor_claims_is_no_older_copy(net
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("last", ["the highest", "a repeated outcome"])
-def test_a_store_that_is_behind_its_topics_is_refused(network: Network, last: str) -> None:
-    """An older backup. What came last on the topic may be an outcome that was repeated, which the copy has."""
-    network.commit(0, events=4, commands=4)
-
-    async def run() -> None:
-        await network.send("outcomes", *(value(n) for n in range(8)))
-        if last == "a repeated outcome":
-            await network.send("outcomes", value(2))
-        publisher = network.publisher()
-        publisher.own(network.rows.values())
-        with pytest.raises(StoreBehind, match="holds 7, the store ends before 4: it is an older copy"):
-            await publisher.run()
-
-    asyncio.run(run())
-
-
-def test_other_bytes_than_the_stores_are_refused(network: Network) -> None:
-    network.commit(0)
-
-    async def run() -> None:
-        await network.send("events", value(0), b'{"sequence": 1, "from": "somebody else"}')
-        publisher = network.publisher()
-        publisher.own(network.rows.values())
-        with pytest.raises(Forked, match="other bytes at 1"):
-            await publisher.run()
-
-    asyncio.run(run())
-
-
 @pytest.mark.parametrize("left", [[2], [0, 1, 0], [1, 2, 0, 1], [0, 1, 2, 1], [0, 1, 2, 3, 0, 1, 2]])
 def test_whatever_is_left_on_a_topic_is_completed(network: Network, left: list[int]) -> None:
     """One that was made anew while it was written to begins in the middle; who woke late repeats what is there."""
@@ -408,7 +237,7 @@ def test_whatever_is_left_on_a_topic_is_completed(network: Network, left: list[i
         await network.send("events", *map(value, left))
         await network.send("outcomes", *map(value, left))
         network.outbox.claim([network.rows[0].id])
-        network.outbox.mark({network.rows[0].id: (4, 4)}, network.epochs() | {network.rows[0].id: 1})
+        network.outbox.mark({network.rows[0].id: (Mark(4), Mark(4))}, network.epochs() | {network.rows[0].id: 1})
         publisher = network.publisher()
         publisher.own(network.rows.values())
         async with running(publisher):
@@ -461,16 +290,11 @@ def test_an_outcome_whose_command_came_again_is_published_again(network: Network
             await level(network, publisher)
             publisher.hand_over(network.commit(0, again=[1, 0]), has_repeats=True)
             await eventually(network.is_published, "publication")
-            await eventually(lambda: repeats(network) == 0, "repeats")
+            await eventually(lambda: network.repeats() == 0, "repeats")
             found = (await network.published())[f"{network.context}.outcomes", 0]
             assert found == [value(n) for n in (0, 1, 1, 0)]
 
     asyncio.run(run())
-
-
-def repeats(network: Network) -> int:
-    with reading(network.engine) as connection:
-        return int(connection.execute(text("select count(*) from repeats")).scalar_one())
 
 
 def test_a_claim_goes_on_where_the_table_stands(network: Network) -> None:

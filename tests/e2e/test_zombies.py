@@ -111,7 +111,9 @@ def test_a_worker_on_an_older_copy_of_the_store_decides_and_publishes_nothing(on
 
     refusing = on_sqlite.start("worker", "--slot", "1")
 
-    assert refusing.wait() != 0
-    assert "older copy" in refusing.said()
+    until(lambda: refusing.log.exists() and "older copy" in refusing.said(1000), "a closed shard")
+    time.sleep(ASLEEP_SECONDS)
+    assert not refusing.ended
     assert on_sqlite.decided() == decided
     assert {topic: on_sqlite.ends(topic) for topic in ends} == ends
+    assert refusing.stop() == 0

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapters.sql import engine_for
+from adapters.sql.outbox import Outbox
 from adapters.sql.schema import upgrade
+from adapters.sql.store import Store
 from adapters.views.strangers import Strangers
 from adapters.views.tables import strangers
 from ops.doctor import Finding, Health, examine
@@ -148,3 +150,18 @@ def test_strangers_on_an_events_topic_are_wrong_for_a_day(store_url: str, tmp_pa
 
     assert (finding.health, later.health) == (Health.WRONG, Health.NOTE)
     assert finding.said.startswith("2 records were passed over, the last at offset 9")
+
+
+def test_a_shard_that_is_closed_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Its worker lives, decides in the others, and says it once."""
+    settings = Settings(home=tmp_path, store=f"sqlite:///{tmp_path}/store.db")
+    engine = engine_for(settings.store)
+    upgrade(engine, "store")
+    shard, outbox = Store(engine).shard("identity", 2), Outbox(engine)
+    outbox.close(shard.id, outbox.claim([shard.id])[shard.id], "identity.events/2 holds 9: it is an older copy")
+    engine.dispose()
+
+    told = found("shard", settings)
+
+    assert told.health is Health.WRONG
+    assert told.said == "identity/2 is closed: identity.events/2 holds 9: it is an older copy"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -111,3 +112,17 @@ def test_the_doctor_says_who_runs(tmp_path: Path, other: "subprocess.Popen[str]"
 
     assert len(said) == 1
     assert said[0].startswith(f"spaceos up runs: pid {other.pid} on ")
+
+
+def test_who_cannot_write_who_he_is_holds_nothing(tmp_path: Path) -> None:
+    """A full disk. The descriptor that was left open held the lock for the rest of the process's life."""
+    file = lock_of(tmp_path, "up")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError):  # noqa: PT011  as the system says it
+            hold(file, "spaceos up")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    os.close(hold(file, "spaceos up"))

@@ -192,8 +192,8 @@ def serve_witness(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        hint(f"Listening at http://{host}:{port}; put its key into the log's policy (SPACEOS_AUDIT_POLICY):")
-        say(str(witness_key(name, key_file)))
+        hint("Listening at http://{}:{}; put its key into the log's policy (SPACEOS_AUDIT_POLICY):", host, port)
+        say("{}", witness_key(name, key_file))
         await run_witness(name, key_file, found.settings.home / "witness.db", logs, host=host, port=port, stop=stop)
 
     asyncio.run(run())
@@ -338,13 +338,13 @@ def _tell(row: dict[str, Any] | None, name: str, as_json: bool) -> None:
     if as_json:
         answer({"erasure": name, "state": state, "bars": row["bars"] if row else None})
     elif state == "proposed":
-        say(f"{name} is proposed; a second officer orders it with the same words (--as auditor-2)")
+        say("{} is proposed; a second officer orders it with the same words (--as auditor-2)", name)
     elif state == "deferred" and row:
-        say(f"{name} is deferred by {row['bars']}" + (f" until {row['until']}" if row["until"] else ""))
+        say("{} is deferred by {}{}", name, row["bars"], f" until {row['until']}" if row["until"] else "")
     elif state == "done":
-        say(f"{name}: the keys are destroyed, and the log says so")
+        say("{}: the keys are destroyed, and the log says so", name)
     else:
-        hint(f"{name} is {state}; the auditor carries it out: is `spaceos up` running?")
+        hint("{} is {}; the auditor carries it out: is `spaceos up` running?", name, state)
     raise typer.Exit(Exit.UNAVAILABLE if state in {"unknown", "ordered"} else Exit.OK)
 
 
@@ -358,7 +358,7 @@ def _done(as_json: bool, text: str, **document: Any) -> None:
     if as_json:
         answer({"ok": True, **document})
     else:
-        say(text)
+        say("{}", text)
 
 
 def _view(ask: Any) -> list[dict[str, Any]]:

@@ -117,8 +117,8 @@ def _tell(found: "Deployment", key: str, written: "Written", as_json: bool) -> N
     if as_json:
         answer({"file": written.path, "bytes": written.bytes, "entries": written.entries, "manifest": written.manifest_sha256})
     else:
-        say(f"{written.path}: {written.entries:,} entries, {written.bytes:,} bytes; manifest {written.manifest_sha256}")
-        say(f"Verify it with: spaceos audit verify {written.path} --policy POLICY --genesis GENESIS")
+        say("{}: {:,} entries, {:,} bytes; manifest {}", written.path, written.entries, written.bytes, written.manifest_sha256)
+        say("Verify it with: spaceos audit verify {} --policy POLICY --genesis GENESIS", written.path)
 
 
 def register(app: typer.Typer) -> None:

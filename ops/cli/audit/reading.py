@@ -69,7 +69,7 @@ def query(
         table(f"{len(rows)} entries", columns, [tuple(_short(row[name]) for name in columns) for row in rows])
         for row in rows if opened else ():
             for path, text in row.get("opened", {}).items():
-                say(f"  {row['index']}: {path} = {text}")
+                say("  {}: {} = {}", row["index"], path, text)
 
 
 def checkpoint(
@@ -108,7 +108,7 @@ def policy(as_json: Json = False) -> None:
         answer({"policy": text, "genesis": found.genesis_path})
     else:
         sys.stdout.write(text)
-        hint(f"Hand this over together with {found.genesis_path}, not by the way by which packs travel")
+        hint("Hand this over together with {}, not by the way by which packs travel", found.genesis_path)
 
 
 def shards(as_json: Json = False) -> None:

@@ -45,7 +45,7 @@ def verify(
             say("[yellow]? Inconclusive.[/] Nothing is shown to be wrong, and something that is needed is missing")
     else:
         against = "itself" if alone else "itself, the topics, the event store and the registry of keys"
-        say(f"[green]✓[/] {entries:,} entries fit: checked against {against}")
+        say("[green]✓[/] {:,} entries fit: checked against {}", entries, against)
     raise typer.Exit(Exit.FOUND_WRONG if is_wrong else Exit.INCONCLUSIVE if findings else Exit.OK)
 
 

@@ -65,8 +65,8 @@ def _show_otherwise(answered: "Answered", limit: int, event: str | None) -> None
 
     title, verdict = f"WHAT-IF {answered.run}", answered.verdict
     tried = ", ".join(f"{each['name']}={each['tried']}" for each in answered.parameters if each["tried"] != each["recorded"])
-    say(f"[bold yellow]{title}[/] {answered.whatif.title}, {answered.whatif.about}: {tried or 'nothing changed'}")
-    say(f"{title} from {written(answered.start)} to {written(answered.end)}")
+    say("[bold yellow]{}[/] {}, {}: {}", title, answered.whatif.title, answered.whatif.about, tried or "nothing changed")
+    say("{} from {} to {}", title, written(answered.start), written(answered.end))
     shown = sorted(verdict.changed, key=lambda parted: (parted.cause.time, parted.cause.shard, parted.cause.sequence))[:limit]
     if shown:
         rows = [(p.subject, p.recorded, p.tried, f"{p.cause.shard} {p.cause.sequence} {p.cause.time}") for p in shown]
@@ -75,16 +75,20 @@ def _show_otherwise(answered: "Answered", limit: int, event: str | None) -> None
         units = [(name, *unit) for name, found in sorted(verdict.accounts.items())[:limit] for unit in sorted(found.items())]
         table(f"{title}: difference by account", ("account", "unit", "more"), [(a, u, f"{n:+,}") for a, u, n in units])
     say(
-        f"{title} {len(verdict.changed):,} of {verdict.decisions:,} decisions differ; {verdict.newly_accepted:,} refusals "
-        f"would have been acceptances, {verdict.newly_refused:,} the reverse"
+        "{} {:,} of {:,} decisions differ; {:,} refusals would have been acceptances, {:,} the reverse",
+        title,
+        len(verdict.changed),
+        verdict.decisions,
+        verdict.newly_accepted,
+        verdict.newly_refused,
     )
     if verdict.first is not None:
-        say(f"{title} the worlds part at {verdict.first.cause.type} {verdict.first.cause.id}")
+        say("{} the worlds part at {} {}", title, verdict.first.cause.type, verdict.first.cause.id)
     for reason, count in sorted(verdict.passed_over.items()):
-        say(f"{title} not decided again, refused at the door: {reason} {count:,}")
+        say("{} not decided again, refused at the door: {} {:,}", title, reason, count)
     for subject in verdict.unfaithful[:limit]:
-        say(f"[bold red]✗[/] {title} the recorded parameters do not give what was recorded: {subject}")
-    say(f"{title} {f'recorded as event {event}' if event else NOT_RECORDED}")
+        say("[bold red]✗[/] {} the recorded parameters do not give what was recorded: {}", title, subject)
+    say("{} {}", title, f"recorded as event {event}" if event else NOT_RECORDED)
 
 
 def register(replay: typer.Typer) -> None:

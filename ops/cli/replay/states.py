@@ -46,9 +46,9 @@ def state(
     for each in then.tables:
         shown = f"{each.name}: {len(each.rows)} of {each.total:,} rows"
         table(shown, each.columns, [tuple(row.values()) for row in each.rows])
-    say(f"{then.events:,} events, {then.digest.rows:,} rows, digest {then.digest.sha256}\nat {written(then.cut)}")
+    say("{:,} events, {:,} rows, digest {}\nat {}", then.events, then.digest.rows, then.digest.sha256, written(then.cut))
     for stream in then.parked:
-        say(f"[yellow]parked[/] {stream.stream} from {stream.shard} {stream.sequence}: {stream.reason}")
+        say("[yellow]parked[/] {} from {} {}: {}", stream.stream, stream.shard, stream.sequence, stream.reason)
 
 
 def diff(
@@ -84,7 +84,7 @@ def diff(
     ]  # fmt: skip
     if rows:
         table(f"{name} from {written(found.first)} to {written(found.second)}", columns, rows)
-    say(f"{len(found.changes):,} rows differ after {found.events:,} events")
+    say("{:,} rows differ after {:,} events", len(found.changes), found.events)
 
 
 def why(

@@ -38,9 +38,9 @@ def window(
         )  # fmt: skip
         return
     table(f"Window {done.run} of {topic}", ("partition", "records"), sorted(done.seen.partitions.items()))
-    say(f"{done.seen.records:,} records, digest {done.seen.digest}")
-    say(f"{done.results:,} results of {into}, digest {done.results_digest}")
-    say(f"recorded as event {event}" if event else NOT_RECORDED)
+    say("{:,} records, digest {}", done.seen.records, done.seen.digest)
+    say("{:,} results of {}, digest {}", done.results, into, done.results_digest)
+    say("{}", f"recorded as event {event}" if event else NOT_RECORDED)
 
 
 def register(replay: typer.Typer) -> None:
