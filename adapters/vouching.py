@@ -50,9 +50,9 @@ class Vouching:
             return False
         if time.monotonic() - self._read_at > KEPT_SECONDS:
             self._renew()
-        if not self._is_entitled(source, stream, moment):
-            if not (self._renew() and self._is_entitled(source, stream, moment)):
-                return False
+        is_entitled = self._is_entitled(source, stream, moment) or (self._renew() and self._is_entitled(source, stream, moment))
+        if not is_entitled:
+            return False
         return self._verify(source, value, signature_of(headers))
 
     def _is_entitled(self, source: str, stream: str, moment: datetime) -> bool:

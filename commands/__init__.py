@@ -25,10 +25,11 @@ from contracts import (
     contexts,
     is_policy,
     policy_stream,
+    recorded_by,
 )
 from domain import Aggregate, StreamAdvanced
 from domain._policy import Policy
-from domain.identity.authority import Authority
+from domain.identity.authority import Authority, covers
 
 __all__ = [
     "Asked", "AuthorityChange", "AuthorityTable", "Grant", "Limit", "Service", "Streams", "Verify", "Withdrawal",
@@ -44,6 +45,10 @@ class Streams(Protocol):
     def load(self, kind: type[A], stream: str) -> A:
         """The stream's aggregate as of now; version 0 when nothing was ever appended."""
         ...
+
+
+class Undeclared(RuntimeError):
+    """A decision recorded an event that `contracts/_recorded.py` does not say of its command: no verifier would believe it."""
 
 
 Verify = Callable[[str, bytes, str], bool]
@@ -71,6 +76,11 @@ class Asked:
         if self.table is None:
             raise LookupError("this decision was given no authority table")
         return self.table
+
+    def may(self, key: str, role: str, stream: str) -> bool:
+        """Whether a key has the role for the stream now; it need not have signed anything here. The decision relies on it."""
+        known = self.table.of(key) if self.table is not None else None
+        return known is not None and any(covers(grant.prefix, stream) for grant in known.in_force(role, self.now))
 
     @property
     def stream(self) -> str:
@@ -102,6 +112,8 @@ class Service:
         self.asked: Asked
         self._policy_stream = policy_stream(self.context)
         self.addressed: Aggregate[Any] | None = None
+        self._pending = 0
+        """How much of what it has recorded is of an earlier command."""
 
     @property
     def policy(self) -> Policy:
@@ -118,7 +130,8 @@ class Service:
         expected = self.asked.record.streamversion
         if expected is not None and expected != found.version:
             raise StreamAdvanced(f"the stream is at version {found.version}, {expected} was expected", "streamversion")
-        self.addressed = found
+        if self.addressed is not found:
+            self.addressed, self._pending = found, len(found.pending)
         return found
 
     def read(self, kind: type[A], stream: str) -> A:
@@ -131,8 +144,8 @@ class Service:
         return ()
 
     def decide(self, command: Command, asked: Asked) -> Aggregate[Any] | None:
-        """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused."""
-        self.asked, self.addressed = asked, None
+        """Handle the command; the aggregate it addressed, with what was recorded pending. Raises Refused, Undeclared."""
+        self.asked, self.addressed, self._pending = asked, None, 0
         if is_policy(type(command)):
             self._decide_policy(cast("PolicyCommand", command))
         else:
@@ -140,7 +153,16 @@ class Service:
             if command.wire.halted_by:
                 self.policy.require_running(type(command), asked.now)
             self.handle(command)
+        self._require_declared(command)
         return self.addressed
+
+    def _require_declared(self, command: Command) -> None:
+        if self.addressed is None:
+            return
+        said = recorded_by(type(command))
+        for event in self.addressed.pending[self._pending :]:
+            if event.wire.type not in said:
+                raise Undeclared(f"{command.wire.type} recorded {event.wire.type}")
 
     def _decide_policy(self, command: PolicyCommand) -> None:
         policy, now = self.load(Policy), self.asked.now

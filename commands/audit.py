@@ -1,6 +1,7 @@
 """Asking audit: holds and erasures, reads, schemas, witnesses, and shards that stand still."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import TypeVar, assert_never
 
 from commands import Service
@@ -10,6 +11,7 @@ from contracts.audit import (
     ConfirmErasure,
     ExpireRetention,
     HaltShard,
+    NoteKey,
     OrderErasure,
     PlaceHold,
     PublishSchema,
@@ -24,8 +26,8 @@ from contracts.audit import (
     RotateLogKey,
 )
 from domain.audit import AddressedWrongly
-from domain.audit.erasing import Erasure, Holds, Retention
-from domain.audit.log import Log, Reads, Schema, Shard
+from domain.audit.erasing import Erasure, Holds, NotedKey, Retention, names_of
+from domain.audit.log import READER_ROLE, Log, Reads, Schema, Shard
 
 OfNetwork = TypeVar("OfNetwork", Holds, Log)
 
@@ -41,9 +43,13 @@ class Audit(Service):
             case ReleaseHold():
                 self._of_network(Holds).release(command, actor=actor, person=person)
             case OrderErasure():
-                self.load(Erasure).order(command, self._holds(), actor=actor, person=person, now=now)
+                noted = self._noted(names_of(command))
+                self.load(Erasure).order(command, self._holds(), noted, actor=actor, person=person, now=now)
             case ResumeErasure():
-                self.load(Erasure).resume(self._holds(), now=now)
+                erasure = self.load(Erasure)
+                erasure.resume(command, self._holds(), self._noted([key.key for key in erasure.keys]), now=now)
+            case NoteKey():
+                self.load(NotedKey).note(command)
             case ConfirmErasure():
                 self.load(Erasure).confirm(command)
             case PublishSchema():
@@ -53,7 +59,7 @@ class Audit(Service):
             case RecordRead():
                 self.load(Reads).read(command, actor=actor)
             case RecordServed():
-                self.load(Reads).serve(command)
+                self.load(Reads).serve(command, is_entitled=self.asked.may(command.reader, READER_ROLE, self.asked.stream))
             case RecordPack():
                 self.load(Reads).pack(command, actor=actor)
             case AddWitness() | RetireWitness() | RotateLogKey():
@@ -75,6 +81,9 @@ class Audit(Service):
                 f"this network's is {self.asked.stream.rpartition('/')[0]}/{self.asked.record.network}", "subject"
             )
         return self.load(kind)
+
+    def _noted(self, keys: Iterable[str]) -> Mapping[str, NotedKey]:
+        return {key: self.read(NotedKey, f"audit/key/{key}") for key in keys}
 
     def _holds(self) -> Holds:
         return self.read(Holds, f"audit/hold/{self.asked.record.network}")

@@ -68,6 +68,7 @@ from contracts._record import (
     partition_of,
     shard_name,
 )
+from contracts._recorded import consents, recorded_by
 from contracts._sealed import Sealed, SealingKeyId
 from contracts._values import (
     Address,
@@ -149,6 +150,7 @@ __all__ = [
     "Wire",
     "authority_positions",
     "command_class",
+    "consents",
     "contexts",
     "dataschema",
     "decimals_of",
@@ -172,6 +174,7 @@ __all__ = [
     "partition_of",
     "policy_stream",
     "read_event",
+    "recorded_by",
     "rfc3339",
     "shard_name",
     "sums",

@@ -57,12 +57,19 @@ class Urn(AtomicText):
     max_length = 160
 
 
+PersonTag = Digest
+"""A person as the vault alone can name them: HMAC-SHA256 under a key of its own. Nobody else knows whose a tag is."""
+Tags = Annotated[tuple[PersonTag, ...], Field(max_length=200)]
+
+
 class Scope(Value):
-    """What a hold covers. One that names no keys bars every erasure: nobody knows which keys a stream will yet need."""
+    """What a hold covers. One that names neither keys nor persons bars every erasure: nobody knows which keys a stream will
+    yet need. One on a person covers keys that are made later, too."""
 
     streams: Annotated[tuple[StreamPrefix, ...], Field(max_length=64)] = ()
     types: Annotated[tuple[TypeName, ...], Field(max_length=64)] = ()
     keys: Annotated[tuple[SealingKeyId, ...], Field(max_length=500)] = ()
+    persons: Annotated[tuple[PersonTag, ...], Field(max_length=64)] = ()
     since: Timestamp | None = None
     until: Timestamp | None = None
 
@@ -81,8 +88,8 @@ Basis = Literal["request", "court", "end"]
 
 
 STREAM_IDS: Mapping[str, type[AtomicText]] = {
-    "class": StreamId, "erasure": StreamId, "hold": StreamId, "log": StreamId, "reads": StreamId, "schema": StreamId,
-    "shard": StreamId,
+    "class": StreamId, "erasure": StreamId, "hold": StreamId, "key": SealingKeyId, "log": StreamId, "reads": StreamId,
+    "schema": StreamId, "shard": StreamId,
 }  # fmt: skip
 """What the streams of each kind are named by."""
 
@@ -102,16 +109,30 @@ class ReleaseHold(Command, role="audit.officer", stream="audit/hold"):
     hold: HoldId
 
 
-class OrderErasure(Command, role="audit.officer", stream="audit/erasure"):
-    """Destroy a person's keys. It takes the same order by two officers."""
+class NoteKey(Command, role="audit.process", stream="audit/key"):
+    """Say of a sealing key what custody.KeyCreated said of it: for which class and year it was made."""
 
-    keys: Annotated[tuple[ErasedKey, ...], Field(min_length=1, max_length=200)]
+    retention_class: RetentionClass
+    year: Year
+    cause: EventId
+
+
+class OrderErasure(Command, role="audit.officer", stream="audit/erasure"):
+    """Destroy a person's keys. It takes the same order by two officers.
+
+    What a key was made for is read where it was noted; what an order says of it, as older ones do, counts for nothing.
+    """
+
+    keys: Annotated[tuple[ErasedKey | SealingKeyId, ...], Field(min_length=1, max_length=200)]
     basis: Basis
     cause: EventId | None = None
 
 
 class ResumeErasure(Command, role="audit.process", stream="audit/erasure"):
     """Look again whether anything bars it, right before it is carried out."""
+
+    tags: Tags = ()
+    """Of the persons whose keys they are, as the vault has them: a hold on one of them bars it."""
 
 
 class ConfirmErasure(Command, role="audit.process", stream="audit/erasure"):
@@ -134,6 +155,8 @@ class ExpireRetention(Command, role="audit.clock", stream="audit/class"):
 
     keys: Keys
     shredded: Shreddings
+    tags: Tags = ()
+    """Of the persons whose keys they were."""
 
 
 class RecordRead(Command, role="audit.reader", stream="audit/reads"):
@@ -224,6 +247,12 @@ class HoldPlaced(Event):
 class HoldReleased(Event):
     hold: HoldId
     released_by: Did
+
+
+class KeyNoted(Event):
+    retention_class: RetentionClass
+    year: Year
+    cause: EventId
 
 
 class ErasureProposed(Event):
@@ -331,6 +360,7 @@ class TamperingReported(Event):
 AuditCommand = (
     PlaceHold
     | ReleaseHold
+    | NoteKey
     | OrderErasure
     | ResumeErasure
     | ConfirmErasure
@@ -352,4 +382,4 @@ LogEvent = LogChangeProposed | WitnessAdded | WitnessRetired | LogKeyRotated
 ShardEvent = ShardHalted | ShardResumed | TamperingReported
 ReadEvent = LogRead | PackExported
 
-AuditEvent = HoldEvent | ErasureEvent | LogEvent | ShardEvent | ReadEvent | SchemaPublished | RetentionExpired
+AuditEvent = HoldEvent | ErasureEvent | LogEvent | ShardEvent | ReadEvent | SchemaPublished | RetentionExpired | KeyNoted

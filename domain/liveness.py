@@ -1,7 +1,7 @@
 """Who was up: beats recorded once per device and slot, and epochs that anybody can recompute from them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import assert_never
@@ -33,6 +33,8 @@ KEPT_EPOCHS = 3
 """Days whose beats a fleet remembers: closing waits for ten minutes, and for a collector that was down two days."""
 BREACH_PERCENT = 5
 """Missing more of what an epoch left, excused slots not counted, is a breach (white paper 9.6)."""
+UNREGISTERED = "not-registered"
+"""Why a stranger's beat is not recorded: anybody can make a key and beat with it."""
 MINIMUM_SLOTS = SLOTS_PER_EPOCH // 2
 """An epoch that left fewer breaches nobody."""
 
@@ -137,8 +139,11 @@ class Fleet(Aggregate[LivenessEvent]):
     forgotten: int = -1
     """The last epoch that is no longer among them."""
 
-    def collect(self, command: RecordHeartbeats, over: Iterable[int]) -> None:
-        """Record what is new. Raises EpochOver when every beat's epoch is over, AnotherFleet."""
+    def collect(self, command: RecordHeartbeats, over: Iterable[int], is_registered: Callable[[str], bool]) -> None:
+        """Record what is new of devices that may serve now. Raises EpochOver when every beat's epoch is over, AnotherFleet.
+
+        `is_registered` is asked of devices only whose beat counts otherwise.
+        """
         fresh: list[Beat] = []
         rejected: dict[str, int] = {entry.reason: entry.count for entry in command.rejected}
         repeated, seen = 0, set[tuple[str, int]]()
@@ -151,6 +156,8 @@ class Fleet(Aggregate[LivenessEvent]):
                 repeated += 1
             elif (reason := "epoch-over" if epoch in over or epoch <= self.forgotten else untimely(beat)) is not None:
                 rejected[reason] = rejected.get(reason, 0) + 1
+            elif not is_registered(beat.device):
+                rejected[UNREGISTERED] = rejected.get(UNREGISTERED, 0) + 1
             else:
                 seen.add((beat.device, beat.slot))
                 fresh.append(beat)

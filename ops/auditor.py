@@ -6,13 +6,12 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
-from adapters import clock, keys
+from adapters import keys
 from adapters.audit import Sequencer
 from adapters.audit.checking import Verify
 from adapters.audit.log import AuditLog
@@ -21,21 +20,19 @@ from adapters.audit.policy import KnownLog, Policy
 from adapters.audit.reader import GATHER_SECONDS, SIGN_SECONDS, Clock, SequencerReader
 from adapters.audit.witnesses import WitnessRefused, gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
-from adapters.http import Application, audit_app, bearer, serving
+from adapters.http import serving
 from adapters.kafka.commands import CommandSender, sign_command
-from adapters.sql import reading
 from adapters.tlog.notes import NoteKey, NoteSigner
-from contracts import Command, Did, Digest, Label
-from contracts.audit import HaltShard, RecordServed, ReportTampering
+from contracts import Command, Digest, Label
+from contracts.audit import HaltShard, ReportTampering
+from ops.auditing_http import Reads, audit_http
 from ops.compose import Deployment, open_engine
 from ops.erasing import LOOK_SECONDS, Eraser
 from ops.genesis import LOG_KEY, BadGenesis
 from ops.heartbeat import Heartbeat
-from projections.identity import keys_with_role
 
 log = logging.getLogger(__name__)
 
-READER_ROLE = "audit.reader"
 PATROL_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 """A report of tampering that is on its way when the process ends gets so long."""
@@ -101,11 +98,15 @@ async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
         life = heartbeat.beat
         group = Group(reader, client, network=deployment.network, instance=instance, on_life=life, gather=GATHER_SECONDS)
         collect_rarely()
+        reads: Reads | None = None
         if (port := deployment.settings.audit_port) is not None:
-            app = _http(deployment, log, policy, sender)
+            reads = Reads(deployment, sender)
+            app = audit_http(deployment, log, policy, reads)
             await stack.enter_async_context(serving(app, deployment.settings.audit_host, port))
         patrol = Patrol(engine, log_key(deployment), writer_signed(deployment))
         works = [group.run(stop), clock.run(), _erase(Eraser(deployment)), _patrol(patrol, alarm)]
+        if reads is not None:
+            works.append(reads.run())
         if any(witness.url for witness in policy.witnesses):
             works.append(_have_cosigned(log, policy, stop))
         await _first_of(stop, *works)
@@ -153,37 +154,6 @@ async def _have_cosigned(log: AuditLog, policy: Policy, stop: asyncio.Event) -> 
                 if log.checkpoint_size():
                     await gather_cosignatures(log, policy, session)
             await asyncio.sleep(SIGN_SECONDS)
-
-
-def _http(deployment: Deployment, log: AuditLog, policy: Policy, sender: CommandSender) -> Application:
-    """The log's read API. Whoever reads entries has a token and the role, and the log says so before the bytes leave."""
-    views = open_engine(deployment.settings.views, "views")
-    signer = keys.read_key(deployment.settings.keys / "process.key")
-    first = deployment.genesis.intervals(READER_ROLE)
-
-    def has_role(did: str) -> bool:
-        with reading(views) as connection:
-            return did in keys_with_role(READER_ROLE, clock.now(), connection, first)
-
-    async def is_entitled(did: str) -> bool:
-        return await asyncio.to_thread(has_role, did)
-
-    async def on_entries(reader: str, first: int, last: int) -> None:
-        digest = Digest(hashlib.sha256(f"{first}-{last}".encode()).hexdigest())
-        command = RecordServed(
-            reader=Did(reader), purpose=Label("http"), filter_digest=digest, first=first, last=last, count=last - first + 1
-        )
-        day = f"audit/reads/{datetime.now(UTC).date()}"
-        await sender.send([sign_command(command, day, signer, deployment.network)])
-
-    return audit_app(log, policy=policy, may_read=bearer(_readers(deployment), is_entitled), on_entries=on_entries)
-
-
-def _readers(deployment: Deployment) -> dict[str, str]:
-    path = deployment.settings.audit_readers
-    lines = path.read_text().splitlines() if path is not None and path.exists() else []
-    readers = [line.split() for line in lines if line.strip()]
-    return {digest: did for digest, did, *_ in readers}
 
 
 class _Alarm:

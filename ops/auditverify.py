@@ -1,6 +1,7 @@
 """The audit log's verifier, for whoever does not trust us: one file; Python 3.11, its standard library and PyNaCl.
 
-    python auditverify.py PACK [--policy FILE] [--genesis FILE] [--since CHECKPOINT] [--without-commands] [--json]
+    python auditverify.py PACK [--policy FILE] [--genesis FILE] [--since CHECKPOINT] [--head-age SECONDS] [--without-commands]
+        [--json]
 
 PACK is a proof pack or an export bundle (a zip), or the address of a live log (https://…). The policy (c2sp.org/tlog-policy:
 the log's key, its witnesses, their quorum) and the genesis (the network's name and first keys) must not come from whoever
@@ -15,6 +16,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 import urllib.request
 import uuid
 import zipfile
@@ -28,55 +30,104 @@ from typing import Any
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
-CHECKS = "checkpoint consistency manifest entry inclusion signature authority command stream seal asked sealed"  # in this order
+_IN_ORDER = """checkpoint consistency manifest entry inclusion signature writer authority once command network expired version
+outcome follows context amount persons stream seal time asked sealed"""
+CHECKS = _IN_ORDER.split()
 FORMAT, EMPTY, ZERO = "spaceos-audit-pack/1", hashlib.sha256(b"").digest(), "0" * 64
 NAMESPACE = uuid.UUID("6ba8c1de-52cc-5f3e-9d55-0a3c4d1f7e21")
 WIDTH, LARGEST_RECORD, LARGEST_FILE, SHOWN = 256, 60_000, 2**28, 12
+LARGEST_PACK, LARGEST_ANSWER, LAST_SECOND, HEAD_AGE = 2**31, 2**25, 253_402_300_799, 3_600  # the last second of the year 9999
 KEY_LIFE, TOLERANCE, instant = timedelta(days=366), timedelta(seconds=5), datetime.fromisoformat
+CLOCKS = timedelta(seconds=60)  # so much later than its cosignature may an event seem to be
 TOP = re.compile(r"README|auditverify\.py|checkpoint|consistency|(erasures|manifest|opened|range)\.json")
 BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
-_ROLES = """identity: root Found / registrar ProposeKey ApproveKey WithdrawRole RevokeKey / self RotateKey WithdrawRole
-RevokeKey ; providers: gpu RegisterProvider DrainProvider ResumeProvider Leave DeclareOffer WithdrawOffer / process BindGpu
-NoteStanding SuspendOffer ReinstateOffer / catalogue ListModel DelistModel ; liveness: collector RecordHeartbeats / clock
-ExcuseSlots CloseEpoch ; custody: process CreateKey Shred ; audit: officer PlaceHold ReleaseHold OrderErasure / process
-ResumeErasure ConfirmErasure / publisher PublishSchema / clock ExpireRetention / reader RecordRead RecordPack ReportTampering /
-sequencer HaltShard RecordServed ReportTampering / operator ResumeShard / keyholder AddWitness RetireWitness RotateLogKey ;
-operations: operator StartRebuild SwapView AbandonRebuild RetireVersion Redrive DeclareProfile / reader ParkStream
-ConfirmDrained / analyst RunWhatIf ReplayWindow ExportRecords ; inference: arbiter ResolveDispute / gpu SubmitReceipt / oracle
-RefuteReceipt / process SettleReceipt NotePayment CloseRequest / router OpenRequest StartAttempt EndAttempt CloseRequest ;
-rewards: governor DeclareGenesis AllotGrant ReturnGrant CreateGrant RevokeGrant / process OpenYear MintEpoch ReturnGrant Issue
-RecordBurn Release OpenEpoch CloseEpoch DivideOracleShare PublishRoot Accrue Pay Earn LapseEscrow / registrar ReachMilestone
-RegisterOwner / relayer ConfirmRoot RecordClaim / settler SplitFee TakeFee ; staking: council ResolveAppeal / holder
-RequestUnstake CancelUnstake Withdraw RegisterDevice DeregisterDevice ResumeDevice Dispute Appeal Drip / member
-ProveEquivocation / oracle Attest / process Stake RequestUnstake HoldForCase ReleaseHold Slash Tombstone AdmitDevice
-DeclineDevice SuspendDevice OpenCase ProveEquivocation ProveRefutation PostBond ResolveDispute ExecuteCase LapseCase
-ClaimSerial FreeSerial CountDrip ReviewTier / relayer Observe ; treasury: attestor AttestReserves Reconcile / burner Burn /
-cashier ObserveDeposit SettleDeposit DisputeDeposit CloseDispute ConfirmPayout ReturnPayout / gateway Hold / governor
-ConfigureMinter RemoveMinter / holder RequestWithdrawal CancelWithdrawal Hold / minter Mint / pauser PauseMinting / process
-ReceiveBacking WriteDownBacking MarkIssued RefundDeposit CancelWithdrawal RouteWithdrawal LapseReview FundWithdrawal
-SubmitPayout ReissueWithdrawal ReserveOutflow ReleaseOutflow OpenAccount Credit Debit Hold Capture Release ExpireHold Freeze
-Unfreeze / relayer ConfirmMint FailMint EscrowWithdrawal / reviewer ResumeMinting AssignDeposit ReviewWithdrawal Freeze
-Unfreeze CloseBreak Adjust ApproveAdjustment"""
-ROLES = defaultdict[str, list[str]](list)
-"""Who may ask for what, from the specification. A command that is not here cannot be judged: inconclusive."""
-for _context, _said in [said.split(":") for said in _ROLES.split(";")]:
-    for _role, *_names in map(str.split, _said.split("/")):
-        for _name in _names:
-            ROLES[f"{_context.strip()}.{_name}"].append(f"{_context.strip()}.{_role}")
-for _name in {name.partition(".")[0] for name in ROLES}:  # every context answers these
-    ROLES |= {f"{_name}.{said}": [f"{_name}.process"] for said in ("AdoptParameter", "Halt", "Lift")}
+_LANGUAGE = """\
+audit: PlaceHold officer HoldPlaced / ReleaseHold officer HoldReleased<HoldPlaced / NoteKey process KeyNoted / OrderErasure
+officer ErasureProposed ErasureOrdered<ErasureProposed ErasureDeferred<ErasureProposed / ResumeErasure process ErasureOrdered
+ErasureDeferred / ConfirmErasure process PersonErased / PublishSchema publisher SchemaPublished / ExpireRetention clock
+RetentionExpired / RecordRead reader LogRead / RecordServed sequencer LogRead / RecordPack reader PackExported / AddWitness
+keyholder LogChangeProposed WitnessAdded<LogChangeProposed / RetireWitness keyholder LogChangeProposed
+WitnessRetired<LogChangeProposed / RotateLogKey keyholder LogChangeProposed LogKeyRotated<LogChangeProposed / HaltShard
+sequencer ShardHalted / ResumeShard operator ShardResumed / ReportTampering reader,sequencer TamperingReported ; custody:
+CreateKey process KeyCreated / Shred process KeyShredded ; identity: Found root Founded / ProposeKey registrar KeyProposed
+KeyRegistered / ApproveKey registrar KeyApproved KeyRegistered<KeyProposed / RotateKey self KeyRotated / WithdrawRole
+registrar,self RoleWithdrawn / RevokeKey registrar,self KeyRevoked ; inference: OpenRequest router RequestOpened RouteDecided
+/ StartAttempt router AttemptStarted / EndAttempt router AttemptCompleted AttemptFailed AttemptCancelled / SubmitReceipt gpu
+ReceiptMatched ReceiptDisputed / ResolveDispute arbiter DisputeResolved / RefuteReceipt oracle ReceiptRefuted / SettleReceipt
+process ReceiptSettled / NotePayment process ReceiptPaid / CloseRequest process,router RequestClosed ; liveness:
+RecordHeartbeats collector HeartbeatsRecorded / ExcuseSlots clock SlotsExcused / CloseEpoch clock EpochClosed ; operations:
+StartRebuild operator RebuildStarted / SwapView operator ViewSwapped / AbandonRebuild operator RebuildAbandoned /
+RetireVersion operator VersionRetired / ParkStream reader StreamParked / Redrive operator StreamRedriven / ConfirmDrained
+reader StreamDrained / RunWhatIf analyst WhatIfRun / ReplayWindow analyst WindowReplayed / ExportRecords analyst
+RecordsExported / DeclareProfile operator ProfileDeclared ; providers: RegisterProvider gpu ProviderRegistered /
+DrainProvider gpu ProviderDraining / ResumeProvider gpu ProviderResumed / Leave gpu ProviderLeft / NoteStanding process
+StandingNoted / BindGpu process GpuBound GpuContested / DeclareOffer gpu OfferDeclared / WithdrawOffer gpu OfferWithdrawn /
+SuspendOffer process OfferSuspended / ReinstateOffer process OfferReinstated / ListModel catalogue ModelListed / DelistModel
+catalogue ModelDelisted ; rewards: SplitFee settler FeeSplit / TakeFee settler FeeTaken / DeclareGenesis governor
+GenesisDeclared Issued / OpenYear process EmissionYearOpened / MintEpoch process EpochMinted / AllotGrant governor
+GrantAllotted / ReturnGrant governor,process GrantReturned / Issue process Issued / RecordBurn process SupplyBurned /
+CreateGrant governor GrantCreated / ReachMilestone registrar MilestoneAttested MilestoneReached<MilestoneAttested / Release
+process Released / RevokeGrant governor GrantRevoked / OpenEpoch process EpochOpened / CloseEpoch process EpochClosed /
+DivideOracleShare process OracleShareDivided / PublishRoot process RootPublished / ConfirmRoot relayer RootConfirmed / Accrue
+process Accrued / Pay process Paid / Earn process Earned / RecordClaim relayer Claimed / RegisterOwner registrar
+OwnerAttested OwnerRegistered<OwnerAttested / LapseEscrow process EscrowLapsed ; staking: Stake process Staked TierChanged /
+RequestUnstake holder,process TierChanged UnstakeRequested / CancelUnstake holder TierChanged UnstakeCancelled / Withdraw
+holder Withdrawn / HoldForCase process HeldForCase / ReleaseHold process HoldReleased / ReviewTier process TierChanged /
+Slash process TierChanged Slashed / Tombstone process KeyTombstoned / RegisterDevice holder RegistrationAsked /
+DeregisterDevice holder DeviceDeregistered / AdmitDevice process DeviceRegistered / DeclineDevice process
+RegistrationDeclined / SuspendDevice process DeviceSuspended / ResumeDevice holder DeviceResumed / OpenCase process
+CaseOpened / Attest oracle Attested CaseAttested CaseVoided / ProveEquivocation member,process CaseOpened CaseAttested /
+ProveRefutation process CaseOpened CaseAttested / PostBond process BondPosted / Dispute holder Disputed / Appeal holder
+Appealed / ResolveDispute process DisputeResolved CaseVoided / ResolveAppeal council AppealResolved
+CaseVoided<<AppealResolved / ExecuteCase process CaseExecuted / LapseCase process CaseLapsed / ClaimSerial process
+SerialClaimed / FreeSerial process SerialFreed / Observe relayer SpaceStakeObserved / Drip holder Dripped / CountDrip process
+DripCounted ; treasury: ConfigureMinter governor MinterConfigured / RemoveMinter governor MinterRemoved / AttestReserves
+attestor ReservesAttested DeficitFound MintingPaused / ReceiveBacking process BackingReceived / WriteDownBacking process
+DeficitFound MintingPaused BackingWrittenDown / Mint minter Minted / ConfirmMint relayer MintConfirmed / FailMint relayer
+MintFailed / Burn burner Burned / PauseMinting pauser MintingPaused / ResumeMinting reviewer ResumeApproved
+MintingResumed<ResumeApproved / ObserveDeposit cashier DepositObserved / SettleDeposit cashier DepositSettled / AssignDeposit
+reviewer DepositAssigned / MarkIssued process DepositIssued / RefundDeposit process DepositRefunded / DisputeDeposit cashier
+DepositDisputed / CloseDispute cashier DepositDefended DepositLost / RequestWithdrawal holder WithdrawalRequested /
+CancelWithdrawal holder,process WithdrawalCancelled / EscrowWithdrawal relayer WithdrawalEscrowed / RouteWithdrawal process
+ReviewRequired WithdrawalApproved / ReviewWithdrawal reviewer WithdrawalReviewed WithdrawalApproved<WithdrawalReviewed
+WithdrawalRejected / LapseReview process WithdrawalRejected / FundWithdrawal process WithdrawalFunded / SubmitPayout process
+PayoutSubmitted / ReissueWithdrawal process WithdrawalReissued / ConfirmPayout cashier PayoutPaid / ReturnPayout cashier
+PayoutReturned / ReserveOutflow process OutflowReserved / ReleaseOutflow process OutflowReleased / OpenAccount process
+AccountOpened / Credit process Credited / Debit process Debited / Hold holder,gateway,process Held / Capture process Captured
+/ Release process Released / ExpireHold process HoldExpired / Freeze reviewer,process Frozen / Unfreeze reviewer,process
+Unfrozen / Reconcile attestor Reconciled BreakFound / CloseBreak reviewer BreakClosed / Adjust reviewer AdjustmentProposed /
+ApproveAdjustment reviewer Adjusted<AdjustmentProposed"""
+Said = namedtuple("Said", "roles events")  # events: by type, by which event others consent before, and how many others
+LANGUAGE = dict[str, Said]()
+"""Who may ask for what, and what may follow. A command or an event that is not here cannot be judged: inconclusive."""
+for _context, _said in (_part.strip().split(":") for _part in _LANGUAGE.split(";")):
+    # Every context answers these, too.
+    _said += " / AdoptParameter process ParameterAdopted / Halt process Halted / Lift process Lifted"
+    for _name, _roles, *_events in map(str.split, _said.split("/")):
+        _needs = {f"{_context}.{_e.split('<')[0]}": (f"{_context}.{_e.split('<')[-1]}", _e.count("<")) for _e in _events}
+        LANGUAGE[f"{_context}.{_name}"] = Said([f"{_context}.{_role}" for _role in _roles.split(",")], _needs)
+EVENTS = {event for said in LANGUAGE.values() for event in said.events}
+CONSENTS = {event: by for said in LANGUAGE.values() for event, (by, others) in said.events.items() if others}
+CONSENTING = {*CONSENTS, *CONSENTS.values(), "identity.KeyProposed", "identity.KeyApproved", "identity.KeyRegistered"}
+QUORUM, TWO = {"identity.registrar", "store.writer"}, {"identity.verifier"}  # roles that one person cannot give
 
 NoteKey = namedtuple("NoteKey", "name kind public id")
 Checkpoint = namedtuple("Checkpoint", "origin size root signed")
 Fact = namedtuple(
-    "Fact", "index file hash sequence version id type shard prevhash commandhash source subject time actor causationid"
+    "Fact",
+    """index file hash sequence version id type shard prevhash commandhash source subject time actor causationid dataschema
+    network""",
 )
 Seal = namedtuple("Seal", "index file batch first cuts")  # cuts: by shard, the records from <= sequence < to, the last hash
-Change = namedtuple("Change", "time shard sequence role prefix until")  # no role: the key as a whole; no until: taken away
+Change = namedtuple("Change", "time shard sequence role prefix until follows")  # no role: the key; no until: taken away
 
 
 class Bad(Exception):
     """Tampering is shown, or a file is not what it must be: one of CHECKS, a text, perhaps a file."""
+
+
+class Odd(Exception):
+    """What is not as it should be, and accuses nobody."""
 
 
 def parsed(raw: bytes) -> Any:
@@ -165,30 +216,34 @@ def root_over(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> byte
 def note_key(text: str) -> NoteKey:
     """`<name>+<id>+<base64 of kind and key>`; kind 1 is Ed25519, 4 a witness's. Raises ValueError."""
     name, claimed, material = text.split("+", 2)
-    raw = unbase64(material)
+    raw = base64.b64decode(material, validate=True)
     key = NoteKey(name, raw[0], raw[1:], digest(name.encode(), b"\n", raw)[:4])
-    if not name or key.id.hex() != claimed or (key.kind in (1, 4) and len(key.public) != 32):
+    if not name or re.search(r"\s", name) or key.id.hex() != claimed or key.kind not in (1, 4) or len(key.public) != 32:
         raise ValueError(f"{text[:80]!r} is no verifier key")
     return key
 
 
 def open_checkpoint(note: bytes, keys: Iterable[NoteKey]) -> Checkpoint:
     """Origin, size, root, and which of the keys signed them when. Unknown keys are passed over. Raises ValueError and such."""
-    text, _, tail = note.decode("utf-8").rpartition("\n\n")
+    text, _, tail = (whole := note.decode("utf-8")).rpartition("\n\n")
     lines, known, found = tail.split("\n"), {(key.name, key.id): key for key in keys}, dict[NoteKey, int]()
-    if len(lines) < 2 or lines.pop() or len(lines) > 100 or any(c < " " and c != "\n" for c in text):
+    if len(lines) < 2 or lines.pop() or len(lines) > 100 or any(c < " " and c != "\n" for c in whole):
         raise ValueError("it is no signed note of at most 100 signatures")
     for dash, name, material in (line.split(" ") for line in lines):
-        raw = unbase64(material)
-        if dash != "—" or not name or "+" in name or len(raw) < 5:
+        raw = base64.b64decode(material, validate=True)
+        if dash != "—" or not name or "+" in name or re.search(r"\s", name) or len(raw) < 5:
             raise ValueError(f"{name[:60]!r} has no signature line")
         if key := known.get((name, raw[:4])):
             seconds, signature = (int.from_bytes(raw[4:12], "big"), raw[12:]) if key.kind == 4 else (0, raw[4:])
             message = (f"cosignature/v1\ntime {seconds}\n" if key.kind == 4 else "") + text + "\n"
             VerifyKey(key.public).verify(message.encode(), signature)
+            if key in found or seconds >= 2**63:
+                raise Odd(f"{name[:60]!a} signed twice, or at no time")
             found[key] = seconds
+    # A time after the year 9999, as of a witness who counts milliseconds, is none: it counts as little as an unknown key.
+    found = {key: seconds for key, seconds in found.items() if seconds <= LAST_SECOND}
     origin, size, root, *more = text.split("\n")
-    if not all([origin, *more]) or not re.fullmatch(r"0|[1-9][0-9]{0,17}", size):
+    if not all([origin, *more]) or not re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
         raise ValueError("a checkpoint has an origin, a size and a root")
     return Checkpoint(origin, int(size), unbase64(root, 32), found)
 
@@ -228,20 +283,26 @@ class Policy:
 
 
 class Pack:
-    """A zip whose members are stored, not compressed: nothing in it is larger than it looks. Raises KeyError."""
+    """A zip whose members are stored, not compressed: nothing in it is larger than it looks. Raises KeyError, and Bad."""
 
     def __init__(self, path: str) -> None:
         self._zip, self._size = zipfile.ZipFile(path), Path(path).stat().st_size
         self._members, self.is_newest = {member.orig_filename: member for member in self._zip.infolist()}, False
-        self.names, self.read = set(self._members), self._zip.read
+        self.names, self.read, self.has_commands = set(self._members), self._zip.read, True
         self._zip.getinfo("manifest.json")
 
-    def manifest(self) -> Any:
+    def admit(self) -> bool:
+        """Names, sizes and method, from the directory, before a byte of a member is read."""
+        members = self._zip.infolist()
         for name, member in self._members.items():
-            if not (TOP.fullmatch(name) or BELOW.fullmatch(name)) or member.compress_type or member.flag_bits & 1:
+            is_stored = not member.compress_type and not member.flag_bits & 1 and member.file_size == member.compress_size
+            if not (TOP.fullmatch(name) or BELOW.fullmatch(name)) or not is_stored or member.file_size > LARGEST_FILE:
                 raise Bad("manifest", "has no place in a pack", name)
-        if len(self.names) != len(self._zip.infolist()) or sum(m.file_size for m in self._zip.infolist()) > self._size:
-            raise Bad("manifest", "a file is in the pack twice, or its files are larger than it is")
+        if len(self.names) != len(members) or not sum(member.file_size for member in members) <= self._size <= LARGEST_PACK:
+            raise Bad("manifest", "a file is in the pack twice, or its files are larger than it is, or than any pack")
+        return True
+
+    def manifest(self) -> Any:
         found = parsed(self.read("manifest.json"))
         if found["format"] != FORMAT or found["files"].keys() != self.names - {"manifest.json"}:
             raise Bad("manifest", "is of another format, or lists other files than there are")
@@ -257,7 +318,11 @@ class Live:
     def __init__(self, url: str, headers: Sequence[str], is_witnessed: bool) -> None:
         self._url, self._headers = url.rstrip("/"), dict(header.split(": ", 1) for header in headers)
         self.names, self._note, self.is_newest = {"range.json"}, b"", not is_witnessed
+        self.has_commands = False
         self._head = "checkpoint" + ".witnessed" * is_witnessed
+
+    def admit(self) -> bool:
+        return True
 
     def manifest(self) -> Any:
         origin, size, *_ = self.read("checkpoint").decode().split("\n")
@@ -275,20 +340,38 @@ class Live:
     def _get(self, path: str) -> bytes:
         asked = urllib.request.Request(f"{self._url}/{path}", headers=self._headers)  # noqa: S310 - http or https, see main
         with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-            return bytes(answer.read(LARGEST_FILE))
+            return bytes(answer.read(LARGEST_ANSWER))
 
 
-def changes_of(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str | None]]:
-    """What an event of identity changes: key, role, prefix, until when."""
+def changes_of(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str, str | None, str | None]]:
+    """What an event of identity changes: key, role, prefix, until when, and whose place it takes. Each role has its own end."""
     data, kind = document["data"], document["type"]
     if kind == "identity.Founded":
         until = (instant(document["time"]) + KEY_LIFE).isoformat()
-        yield from ((root, "identity.registrar", "identity/", until) for root in data["roots"])
+        yield from ((root, "identity.registrar", "identity/", until, None) for root in data["roots"])
     elif kind in ("identity.KeyRegistered", "identity.KeyRotated"):
-        ends = [(data.get("successor", data["key"]), data["not_after"]), (data["key"], data.get("until", data["not_after"]))]
-        yield from ((key, grant["role"], grant["prefix"], until) for key, until in ends for grant in data["roles"])
+        for grant in data["roles"]:
+            role, prefix, end = grant["role"], grant["prefix"], grant.get("not_after") or data["not_after"]
+            if kind == "identity.KeyRotated":
+                yield data["successor"], role, prefix, end, data["key"]
+            yield data["key"], role, prefix, min(end, data.get("until", end), key=instant), None
     elif kind in ("identity.RoleWithdrawn", "identity.KeyRevoked"):
-        yield data["key"], data.get("role"), data.get("prefix", ""), None
+        yield data["key"], data.get("role"), data.get("prefix", ""), None, None
+
+
+def covers(prefix: str, subject: str) -> bool:
+    """A prefix without an end covers one stream, and what follows a slash: `a/b` does not cover `a/b-2`."""
+    return prefix in ("", subject) or subject.startswith(prefix if prefix[-1] in "/." else f"{prefix}/")
+
+
+def amounts_in(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if isinstance(value, dict) and value.keys() == {"asset", "units"}}
+
+
+def words(data: dict[str, Any]) -> dict[str, Any]:
+    """What an event says beside the person, comparable with one that names its keys alone."""
+    keys = [key["key"] if isinstance(key, dict) else key for key in data.get("keys", ())]
+    return {name: keys if name == "keys" else value for name, value in data.items() if name != "person"}
 
 
 def sealed_fields(node: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -303,19 +386,25 @@ def sealed_fields(node: Any, pointer: str = "") -> Iterator[tuple[str, dict[str,
 class Judge:
     """Everything that is held against entries, in whatever order they come; what needs all of them is judged at the end."""
 
-    def __init__(self, policy: bytes | None, genesis: bytes | None, since: bytes | None) -> None:
-        self.bad, self.facts, self.commands = list[dict[str, Any]](), dict[str, Any](), 0
+    def __init__(
+        self, policy: bytes | None, genesis: bytes | None, since: bytes | None = None, head_age: int | None = None
+    ) -> None:
+        self.bad, self.facts, self.commands, self.head_age = list[dict[str, Any]](), dict[str, Any](), 0, head_age
         self.policy, self.states = Policy(policy) if policy else None, defaultdict[str, list[str]](list)
         self.genesis = parsed(genesis) if genesis else {"network": None, "keys": []}
         self.logs = [key for key in self.policy.logs if key.kind == 1] if self.policy else []
         self.keys = [*self.logs, *(key for key in self.policy.witnesses if key.kind == 4)] if self.policy else []
         self.changes, self.marks = defaultdict[str, list[Change]](list), list[tuple[Fact, dict[str, Any]]]()
         for n, (key, role) in enumerate((first, role) for first in self.genesis["keys"] for role in first["roles"]):
-            self.changes[key["key"]].append(Change("", "genesis", n, role["role"], role["prefix"], key["not_after"]))
+            self.changes[key["key"]].append(Change("", "genesis", n, role["role"], role["prefix"], key["not_after"], None))
         self.writers = {key for key, grants in self.changes.items() if any(grant.role == "store.writer" for grant in grants)}
         known = {"policy": policy, "genesis": self.writers}
         self.doubts = {f"no {name} that names keys was given (--{name} FILE): whose?" for name in known if not known[name]}
         self.items, self.fields = dict[int, Fact | Seal](), list[tuple[Fact, str, dict[str, Any]]]()
+        self.places, self.outcomes = dict[tuple[str, int], Fact](), dict[tuple[str, str], bytes]()
+        self.amounts, self.is_whole = dict[int, dict[str, Any]](), False  # what each event names as {asset, units}
+        self.consenting, self.quorum = defaultdict[str, list[tuple[Fact, dict[str, Any]]]](list), 2  # by stream
+        self.followed = dict[str, str]()  # whose place a key took
         self.old = open_checkpoint(since, self.keys) if since else None
         if self.old and self.logs and not any(key.name == self.old.origin and key in self.old.signed for key in self.logs):
             raise ValueError("no log of the policy signed the checkpoint of --since")
@@ -326,6 +415,8 @@ class Judge:
             return work(*arguments)
         except OSError as error:
             self.doubts.add(f"{file} could not be read: {error}")
+        except Odd as error:
+            self.doubts.add(f"{file} is malformed: {error}")
         except Exception as error:
             said, text, *files = error.args if isinstance(error, Bad) else (check, f"is malformed: {error!r}"[:300])
             self.bad.append({"check": said, "index": index, "file": [*files, file][0], "text": text})
@@ -343,6 +434,9 @@ class Judge:
             self.doubts.add(f"the policy does not know the log {head.origin}")
         if self.policy and not self.policy.is_met(head.signed):
             self.doubts.add(f"the policy's quorum, {self.policy.quorum}, has not cosigned the checkpoint")
+        self.cosigned = max((at for key, at in head.signed.items() if key.kind == 4), default=None)
+        if self.cosigned is not None and self.head_age is not None and time.time() - self.cosigned > self.head_age:
+            self.doubts.add(f"the newest head was cosigned more than {self.head_age} s ago: what came since is not shown")
         self.facts["checkpoint"] = f"{head.origin} with {head.size} entries, root {head.root.hex()}"
         self.facts["cosigned"] = {k.name: f"{datetime.fromtimestamp(at, UTC)}" for k, at in head.signed.items() if k.kind == 4}
         return head
@@ -387,31 +481,45 @@ class Judge:
             self.doubts.add("a wallet signed, and coincurve and pycryptodome are not installed here")
         elif not verdict or document["network"] != (self.genesis["network"] or document["network"]):
             raise Bad("signature", f"{fact.source} did not sign it for the network {self.genesis['network']}")
-        if self.writers and fact.source not in self.writers:
-            raise Bad("signature", f"{fact.source} is no writer of the genesis")
-        for key, role, prefix, until in changes_of(document):
-            self.changes[key].append(Change(fact.time, fact.shard, fact.sequence, role, prefix, until))
+        for key, role, prefix, until, follows in changes_of(document):
+            self.changes[key].append(Change(fact.time, fact.shard, fact.sequence, role, prefix, until, follows))
+            if follows and key not in self.followed:
+                self.followed[key] = follows
+        if fact.type == "identity.Founded":
+            self.quorum = max(self.quorum, document["data"]["quorum"])
+        if fact.type in CONSENTING:
+            self.consenting[fact.subject].append((fact, document["data"]))
+        if amounts := amounts_in(document["data"]):
+            self.amounts[index] = amounts
         if fact.type in ("custody.KeyShredded", "audit.ErasureOrdered", "audit.RetentionExpired"):
             self.marks.append((fact, document["data"]))
         self.fields += [(fact, pointer, field) for pointer, field in sealed_fields(document["data"])]
 
-    def may(self, key: str, roles: Sequence[str], fact: Fact) -> None:
+    def grants(self, key: str, at: Fact | Change, with_ties: bool, as_said: bool) -> dict[tuple[str | None, str], str | None]:
+        """Until when the key has which role on which prefix. A rotation prolongs no role, unless it is taken as it says."""
+        found: dict[tuple[str | None, str], str | None] = {}
+        for change in sorted(self.changes.get(key, ()), key=lambda change: change[:3]):
+            is_before = change.sequence < at.sequence if change.shard == at.shard else with_ties
+            if change.time < at.time or (change.time == at.time and is_before):
+                until = change.until
+                if change.follows and until and not as_said:
+                    own = self.grants(change.follows, change, False, False).get((change.role, change.prefix))
+                    until = own and min(own, until, key=instant)
+                found[change.role, change.prefix] = until
+        return found if (None, "") not in found else {}
+
+    def may(self, key: str, roles: Sequence[str], fact: Fact, check: str = "authority") -> None:
         """Whether the key had one of the roles, or any. Equal times in two shards may be either way round: a batch has one."""
-        subject, is_own = fact.subject, (not roles or "identity.self" in roles) and fact.subject == f"identity/key/{key}"
-        for with_ties in (False, True):
-            grants: dict[tuple[str | None, str], str | None] = {}
-            for change in sorted(self.changes.get(key, ()), key=lambda change: change[:3]):
-                is_before = change.sequence < fact.sequence if change.shard == fact.shard else with_ties
-                if change.time < fact.time or (change.time == fact.time and is_before):
-                    grants[change.role, change.prefix] = change.until
-            for (role, prefix), until in grants.items() if (None, "") not in grants else ():
-                fits = subject.startswith(prefix) and not (prefix[-1:].isalnum() and subject[len(prefix) :][:1].isalnum())
-                is_fit = is_own or (fits and (not roles or role in roles))
+        is_own = (not roles or "identity.self" in roles) and fact.subject == f"identity/key/{key}"
+        for as_said, with_ties in ((False, False), (False, True), (True, False), (True, True)):
+            for (role, prefix), until in self.grants(key, fact, with_ties, as_said).items():
+                is_fit = is_own or (covers(prefix, fact.subject) and (not roles or role in roles))
                 if until and is_fit and instant(fact.time) - instant(until) <= TOLERANCE:
+                    self.doubts |= {f"{key} acts by {role}, which a rotation has prolonged"} if as_said else set()
                     return
         if self.writers:
-            why = "was revoked" if any(role is None for role, _ in grants) else "had no role for it"
-            self.say("authority", fact, f"{key} {why} at {fact.time}")
+            is_revoked = any(change.role is None and change.time <= fact.time for change in self.changes.get(key, ()))
+            self.say(check, fact, f"{key} {'was revoked' if is_revoked else 'had no role for it'} at {fact.time}")
 
     def command(self, fact: Fact, raw: bytes) -> None:
         """Who asked: the command that the event names, signed by its actor, and the outcome that names the event."""
@@ -422,25 +530,123 @@ class Judge:
             self.doubts.add("a wallet signed, and coincurve and pycryptodome are not installed here")
         if verdict is False or not digest(value).hex() == fact.commandhash == outcome["data"]["commandhash"]:
             raise Bad("command", f"{fact.actor} did not sign it, or the event names another command")
-        if not (roles := ROLES.get(asked["type"], [])):
+        if (said := LANGUAGE.get(asked["type"])) is None:
             self.doubts.add(f"no role is known here for {asked['type']}")
-        self.may(fact.actor, roles, fact)
+        self.may(fact.actor, said.roles if said else [], fact)
         if [asked["source"], asked["id"], asked["subject"]] != [fact.actor, fact.causationid, fact.subject]:
             raise Bad("command", "the command has another source, id or stream than the event")
         mine = {"shard": fact.shard, "sequence": fact.sequence, "id": fact.id, "streamversion": fact.version}
         ids = [str(uuid.uuid5(NAMESPACE, f"{fact.actor}\n{fact.causationid}\n{n}")) for n in ("outcome", *range(len(events)))]
         wanted = {name: getattr(fact, name) for name in ("source", "subject", "time", "actor", "causationid")}
-        wanted |= {"network": asked["network"], "type": f"{fact.type.split('.')[0]}.Accepted", "id": ids[0]}
+        wanted |= {"network": asked["network"], "type": f"{asked['type'].split('.')[0]}.Accepted", "id": ids[0]}
         if {**outcome, **wanted} != outcome or (fact.id, mine) not in zip(ids[1:], events, strict=True):
             raise Bad("command", "the outcome is not that of this command, or does not name the event")
-        known = {(change.shard, change.sequence) for change in self.changes.get(fact.actor, ())}
+        known = {(change.shard, change.sequence) for change in self.changes.get(fact.actor, ()) if change.time <= fact.time}
         if self.writers and any((place["shard"], place["sequence"]) not in known for place in outcome["data"]["authority"]):
-            raise Bad("authority", f"the outcome relies on an event that says nothing of {fact.actor}")
+            raise Bad("authority", f"the outcome relies on an event that says nothing of {fact.actor}, or is later")
         self.commands += 1
+        self.here_and_now(fact, asked, events[0])
+        self.once(fact, written, events)
+        self.follows(fact, asked, said)
+
+    def here_and_now(self, fact: Fact, asked: dict[str, Any], first: dict[str, Any]) -> None:
+        if asked["network"] != fact.network:
+            self.say("network", fact, f"the command is for the network {asked['network']!a}")
+        if asked.get("expires") and instant(fact.time) - instant(asked["expires"]) > TOLERANCE:
+            self.say("expired", fact, f"the command expired at {asked['expires']}, the event is of {fact.time}")
+        if asked.get("streamversion", first["streamversion"] - 1) != first["streamversion"] - 1:
+            self.say("version", fact, f"the command expected version {asked['streamversion']}, its first event is {first}")
+
+    def once(self, fact: Fact, written: bytes, events: list[dict[str, Any]]) -> None:
+        """One outcome of a command, and all of its events, next to each other in shard and stream."""
+        if self.outcomes.setdefault((fact.actor, fact.causationid), written) != written:
+            self.say("once", fact, f"the command {fact.causationid} has two outcomes")
+        for n, place in enumerate(events):
+            next_to = {name: events[0][name] + n for name in ("sequence", "streamversion")}
+            there = self.places.get((place["shard"], place["sequence"]))
+            # The newest of a shard may be waiting for its place in the log.
+            is_missing = there is None and self.is_whole and place["sequence"] < self.ends[fact.shard]
+            is_elsewhere = {**place, **next_to, "shard": fact.shard} != place or (there and there.id != place["id"])
+            if is_elsewhere or is_missing:
+                self.say("outcome", fact, f"the outcome names {place['id']} at a place where it does not stand")
+            elif there is None and self.is_whole:
+                self.doubts.add(f"the log does not hold all events of the command {fact.causationid} yet")
+
+    def follows(self, fact: Fact, asked: dict[str, Any], said: Said | None) -> None:
+        """Whether the event is what the command asks for, and whether as many persons asked as it takes."""
+        context, kind = fact.type.partition(".")[0], asked["type"]
+        if not kind.startswith(f"{context}.") or not asked["dataschema"].startswith(f"urn:spaceos:{kind}:"):
+            self.say("context", fact, f"{kind} is no command of {context}, or of another schema")
+        elif said and fact.type not in said.events:
+            if fact.type in EVENTS:
+                self.say("follows", fact, f"{fact.type} does not follow from {kind}")
+            else:
+                self.doubts.add(f"whether {fact.type} follows from {kind} is not known here")
+        for name, amount in self.amounts.get(fact.index, {}).items():
+            if asked["data"].get(name, amount) != amount:
+                self.say("amount", fact, f"{name} is {amount}, and {asked['data'][name]} in the command")
+        if fact.type == "identity.Founded" and (fact.version, fact.subject) != (1, f"identity/network/{fact.network}"):
+            self.say("follows", fact, "a network is founded once, in its own stream")
+        elif fact.type == "identity.KeyRegistered":
+            self.registered(fact)
+        elif said and (need := said.events.get(fact.type)) and need[1]:
+            self.consented(fact, *need)
+
+    def person(self, key: str) -> str:
+        """The first key of its chain of rotations: two keys of one person are not two persons."""
+        chain = [key]
+        while (key := self.followed.get(key, "")) and key not in chain:
+            chain.append(key)
+        return chain[-1]
+
+    def consented(self, fact: Fact, by: str, others: int) -> None:
+        """Others have recorded the consent before, in the same words where both have some, else since it last was used up."""
+        stream = sorted(self.consenting[fact.subject], key=lambda found: found[0].version)
+        mine = next(words(data) for found, data in stream if found is fact)
+        before = [(found, words(data)) for found, data in stream if found.version < fact.version]
+        used = max((found.version for found, _ in before if CONSENTS.get(found.type) == by), default=0)
+        agreed = [
+            found for found, said in before if found.type == by and all(mine[n] == said[n] for n in mine.keys() & said.keys())
+        ]
+        if all(not mine.keys() & said.keys() for found, said in before if found.type == by):
+            agreed = [found for found in agreed if found.version > used]
+        persons = {self.person(found.actor) for found in agreed} - {self.person(fact.actor)}
+        self.enough(fact, len(persons) + 1, others + 1)
+
+    def registered(self, fact: Fact) -> None:
+        """Whoever proposed and approved, of the proposal that the last of them completed."""
+        stream = sorted(self.consenting[fact.subject], key=lambda found: found[0].version)
+        [data] = [data for found, data in stream if found is fact]
+        roles = {grant["role"] for grant in data["roles"]}
+        needed = self.quorum if roles & QUORUM else 2 if roles & TWO else 1
+        begun = max((f.version for f, _ in stream if f.type == fact.type and f.version < fact.version), default=0)
+        since = [(found, said) for found, said in stream if begun < found.version < fact.version]
+        of = {said.get("proposal") for found, said in since if found.causationid == fact.causationid}
+        asked = [(found, said) for found, said in since if said.get("proposal") in of]
+        same = [said for found, said in asked if found.type == "identity.KeyProposed" and said["roles"] == data["roles"]]
+        persons = {self.person(found.actor) for found, _ in asked if found.actor != data["key"]}
+        self.enough(fact, len(persons) if same else 0, needed)
+
+    def enough(self, fact: Fact, persons: int, needed: int) -> None:
+        if persons < needed and self.is_whole_stream(fact):
+            self.say("persons", fact, f"{fact.type} takes {needed} persons, and {persons} asked for it")
+        elif persons < needed:
+            self.doubts.add(f"{fact.type} takes {needed} persons, and who they are is not in the pack")
+
+    def is_whole_stream(self, fact: Fact) -> bool:
+        return self.versions[fact.subject] >= {*range(1, fact.version)}
+
+    def context(self, fact: Fact) -> None:
+        """Type, stream, shard and schema of one context."""
+        context = fact.type.partition(".")[0]
+        beginnings = (f"{context}/", f"{context}.events/", f"urn:spaceos:{fact.type}:")
+        if not all(map(str.startswith, (fact.subject, fact.shard, fact.dataschema), beginnings)):
+            self.say("context", fact, f"{fact.type} does not belong into {fact.subject}, {fact.shard} or {fact.dataschema}")
 
     def order(self) -> None:
         """Neighbours in a shard and in a stream. Where entries are missing in between, what is there is compared."""
         run, previous, last, versions = 0, -1, dict[str, tuple[Fact, int]](), dict[str, tuple[int, int]]()
+        shards = dict[str, str]()
         for index, item in sorted(self.items.items()):
             run, previous = run if index == previous + 1 else index, index
             if isinstance(item, Seal):
@@ -451,6 +657,8 @@ class Judge:
             if not (is_next or is_later) or item.time < before.time:
                 self.say("seal", item, f"is {item.shard} {item.sequence}, which does not follow {before.sequence}")
             version, since = versions.get(item.subject, (0, 0))
+            if shards.setdefault(item.subject, item.shard) != item.shard:
+                self.say("context", item, f"{item.subject} is in two shards, {shards[item.subject]} and {item.shard}")
             if item.version <= version or (item.version > version + 1 and (since == run or item.file == f"keys/{index}")):
                 self.say("stream", item, f"is version {item.version} of {item.subject}, and {version + 1} is next")
             last[item.shard], versions[item.subject] = (item, run), (item.version, run)
@@ -510,15 +718,28 @@ class Judge:
         network = manifest.get("network", self.genesis["network"])
         if [manifest["origin"], manifest["size"], network] != [*head[:2], self.genesis["network"] or network]:
             raise Bad("manifest", "is of another log, size or network than the checkpoint and the genesis")
-        for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals|erasures)/[0-9]+", name)):
+        for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals|erasures|persons)/[0-9]+", name)):
             index = int(file.partition("/")[2])
             self.guard("inclusion", file, index, self._alone, pack, file, index, head)
         nodes = self.guard("inclusion", "range.json", None, self._range, pack, asked, head) if "first" in asked else None
         if self.old:
             self.guard("consistency", "consistency", None, self.compare, self.old, head, pack, nodes or [])
         facts = [item for _, item in sorted(self.items.items()) if isinstance(item, Fact)]
+        self.is_whole, known = len(self.items) == head.size, dict[str, Fact]()
+        self.places = {(fact.shard, fact.sequence): fact for fact in facts}
+        self.versions, self.ends = defaultdict[str, set[int]](set), {fact.shard: fact.sequence for fact in facts}
         for fact in facts:
-            self.may(fact.source, ["store.writer"], fact)
+            self.versions[fact.subject].add(fact.version)
+        for fact in facts:
+            self.context(fact)
+            if known.setdefault(fact.id, fact) is not fact:
+                self.say("once", fact, f"the event {fact.id} stands at {known[fact.id].index}, too")
+            if self.cosigned is not None and instant(fact.time) - datetime.fromtimestamp(self.cosigned, UTC) > CLOCKS:
+                self.say("time", fact, f"it is of {fact.time}, after the head was cosigned")
+            if self.writers and not any(change.role == "store.writer" for change in self.changes.get(fact.source, ())):
+                self.say("signature", fact, f"{fact.source} is no writer of the genesis, nor registered as one")
+            else:
+                self.may(fact.source, ["store.writer"], fact, "writer")
             if (file := f"commands/{fact.index}.json") in pack.names:
                 self.guard("command", file, fact.index, self.command, fact, pack.read(file))
             else:
@@ -532,8 +753,9 @@ class Judge:
         if unused := sorted(name for name in pack.names - used if "/" in name):
             raise Bad("asked", "belongs to nothing that is in the pack", unused[0])
         self.facts["verified"] = f"{len(chosen)} records asked for, {len(self.items)} entries here, {self.commands} commands"
-        who, else_ = "who asked: not every record has a command that could be verified", "that nothing else fits, or ends a key"
-        if self.commands < len(facts) and not (without_commands or isinstance(pack, Live)):
+        who = "who asked: not every record has a command that could be verified"
+        else_ = "that nothing else fits, ends a key, or uses one of these commands again"
+        if self.commands < len(facts) and not without_commands and pack.has_commands:
             self.doubts.add(who)
         self.facts["not shown"] = [who] * (self.commands < len(facts)) + [else_] * (len(self.items) < head.size)
 
@@ -591,15 +813,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--header", metavar="NAME: VALUE", action="append", default=[], help="of requests to a live log")
     for name in ("--without-commands", "--json"):
         parser.add_argument(name, action="store_true")
+    parser.add_argument(
+        "--head-age", metavar="SECONDS", type=int, help="of a live log's newest cosignature, 3600 where not said"
+    )
     options = parser.parse_args(arguments)
+    is_live = options.pack.startswith(("http://", "https://"))
+    head_age = HEAD_AGE if is_live and options.head_age is None else options.head_age
     try:
-        judge = Judge(*(Path(name).read_bytes() if name else None for name in (options.policy, options.genesis, options.since)))
+        policy, genesis, since = (
+            Path(name).read_bytes() if name else None for name in (options.policy, options.genesis, options.since)
+        )
+        judge = Judge(policy, genesis, since, head_age)
         is_witnessed = judge.policy is not None and judge.policy.quorum != "none"
-        is_live = options.pack.startswith(("http://", "https://"))
         pack = Live(options.pack, options.header, is_witnessed) if is_live else Pack(options.pack)
     except Exception as error:
         parser.error(f"{error!a}: nothing can be verified")
-    if head := judge.guard("checkpoint", "checkpoint", None, judge.checkpoint, pack):
+    is_fit = judge.guard("manifest", "manifest.json", None, pack.admit)
+    if is_fit and (head := judge.guard("checkpoint", "checkpoint", None, judge.checkpoint, pack)):
         judge.guard("manifest", "manifest.json", None, judge.judge, pack, head, options.without_commands)
     found = sorted(judge.bad, key=lambda finding: (CHECKS.index(finding["check"]), finding["index"] or 0))
     code, verdict = (1, "TAMPERING IS SHOWN") if found else (3, "INCONCLUSIVE") if judge.doubts else (0, "verified")

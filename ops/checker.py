@@ -49,7 +49,7 @@ _ROLES = {
     "liveness.clock": "liveness.ExcuseSlots liveness.CloseEpoch",
     "custody.process": "custody.CreateKey custody.Shred",
     "audit.officer": "audit.PlaceHold audit.ReleaseHold audit.OrderErasure",
-    "audit.process": "audit.ResumeErasure audit.ConfirmErasure",
+    "audit.process": "audit.NoteKey audit.ResumeErasure audit.ConfirmErasure",
     "audit.publisher": "audit.PublishSchema",
     "audit.clock": "audit.ExpireRetention",
     "audit.reader": "audit.RecordRead audit.RecordPack audit.ReportTampering",

@@ -47,7 +47,8 @@ class Eraser:
     async def _carry_out(self, row: Any) -> bool:
         stream, keys = f"audit/erasure/{row.erasure}", json.loads(row.keys)
         # A hold may have been placed since the order: the decision is made again, right before there is no way back.
-        [changed] = await self._ask((ResumeErasure(), stream))
+        tags = sorted(self._vault.tag_of(person) for person in self._vault.persons_of(keys))
+        [changed] = await self._ask((ResumeErasure.read({"tags": tags}), stream))
         if changed or row.state != "ordered":
             return False
         self._vault.destroy(keys)

@@ -11,6 +11,7 @@ from adapters.audit import tables
 from adapters.audit.checking import Finding, Progress, check_log
 from adapters.audit.comparing import compare_positions, compare_store, compare_topics
 from adapters.audit.log import AuditLog, NotInLog
+from adapters.audit.packs import commands_in
 from adapters.audit.search import Filter, search
 from adapters.sql import engine_for, reading
 from adapters.sql.store import Granted, KeyAuthority, consents_of
@@ -23,20 +24,39 @@ from contracts import Event, instant, parse_event, read_event
 from domain.identity.authority import BEGINNING
 from ops.auditor import LAST_SIGNED, audit_topics, log_key, writer_signed
 from ops.compose import Deployment
+from ops.judging import judge_log
 
 
 async def verify_live(
     deployment: Deployment, engine: Engine, progress: Progress, *, against_sources: bool = True
 ) -> AsyncIterator[Finding]:
-    """Everything that does not fit. Without `against_sources` the log is held against itself only, and what was signed last."""
-    signed_before = _read(deployment.settings.home / LAST_SIGNED)
+    """Everything that does not fit. Without `against_sources` the log is held against itself only, and what was signed last.
+
+    Whether what fits also follows is judged by the standalone verifier, where the log itself fits.
+    """
+    signed_before, is_fit = _read(deployment.settings.home / LAST_SIGNED), True
     for finding in check_log(engine, log_key(deployment), writer_signed(deployment), progress):
+        is_fit = False
         yield finding
+    if is_fit:
+        for finding in judge_deployment(deployment, engine, with_commands=against_sources):
+            yield finding
     for finding in (*compare_positions(engine), *compare_last_signed(deployment, engine, signed_before)):
         yield finding
     if against_sources:
         async for finding in compare_sources(deployment, engine):
             yield finding
+
+
+def judge_deployment(deployment: Deployment, engine: Engine, *, with_commands: bool) -> Iterator[Finding]:
+    """What does not follow from what, by the deployment's own genesis, key and store."""
+    policy, genesis = f"log {log_key(deployment)}\nquorum none\n".encode(), deployment.genesis_path.read_bytes()
+    store = engine_for(deployment.settings.store) if with_commands else None
+    try:
+        yield from judge_log(engine, policy, genesis, commands_in(store) if store is not None else None)
+    finally:
+        if store is not None:
+            store.dispose()
 
 
 async def compare_sources(deployment: Deployment, engine: Engine) -> AsyncIterator[Finding]:

@@ -14,6 +14,7 @@ from contracts.audit import (
     ErasureProposed,
     HoldPlaced,
     HoldReleased,
+    KeyNoted,
     LogChangeProposed,
     LogKeyRotated,
     LogRead,
@@ -119,7 +120,7 @@ def project(event: AuditEvent, record: Record, session: Session) -> None:
             session.put(witnesses, {"name": name, "key": key, "group": group, "since": record.time, "retired": None})
         case WitnessRetired(name=name):
             session.change(witnesses, name, retired=record.time)
-        case LogChangeProposed() | LogKeyRotated() | RetentionExpired():
+        case LogChangeProposed() | LogKeyRotated() | RetentionExpired() | KeyNoted():
             pass
         case _:
             assert_never(event)

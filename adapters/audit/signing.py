@@ -23,14 +23,19 @@ class RolledBack(RuntimeError):
     """The database has fewer leaves than were signed: it was restored from an older backup, and must not sign."""
 
 
+class Unremembered(RuntimeError):
+    """Heads were signed, and the file that holds the last is gone: nothing tells whether this database is an older copy."""
+
+
 class Forked(RuntimeError):
     """The tree at a size that was signed has another root now: history was rewritten."""
 
 
 def sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | None:
-    """The note of a newly signed head; None where nothing was appended since, or another signs. Raises RolledBack, Forked.
+    """The note of a newly signed head; None where nothing was appended since, or another signs.
 
     One at a time with that file: a sleeper would put an older head into it, and an older copy of the database follow on.
+    Raises RolledBack, Forked, Unremembered.
     """
     try:
         with held(last_signed.with_suffix(".lock"), "the signing of heads", within_seconds=0):
@@ -44,7 +49,13 @@ def _sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | N
     head = log.head()
     size = 0 if head is None else head.size
     stored = _in_database(engine, signer)
-    for known in (_in_file(last_signed, signer), stored):
+    noted = _in_file(last_signed, signer)
+    if noted is None and stored is not None:
+        raise Unremembered(
+            f"a tree of {stored.size} leaves was signed, and {last_signed} is gone. With the newest head that you, a witness or"
+            " an auditor has kept, run: spaceos audit adopt HEAD"
+        )
+    for known in (noted, stored):
         if known is not None:
             _follows(log, size, known)
     if head is None or not size or (stored is not None and stored.size == size):
@@ -56,6 +67,23 @@ def _sign_head(engine: Engine, signer: NoteSigner, last_signed: Path) -> str | N
     _store(engine, size, head.root, note)
     crashpoint("audit.signed")
     return note
+
+
+def adopt_head(engine: Engine, signer: NoteSigner, last_signed: Path, note: str) -> Checkpoint:
+    """Take a head that was kept elsewhere for the one that was signed last, where the file that holds that is gone.
+
+    Raises NoteInvalid, RolledBack, Forked, AlreadyRuns, FileExistsError.
+    """
+    with held(last_signed.with_suffix(".lock"), "the signing of heads", within_seconds=0):
+        if last_signed.exists():
+            raise FileExistsError(f"{last_signed} is there: nothing has to be adopted")
+        found, _ = open_checkpoint(note.encode(), signer.key)
+        log = AuditLog(engine)
+        head = log.head()
+        for known in filter(None, (found, _in_database(engine, signer))):
+            _follows(log, 0 if head is None else head.size, known)
+        _write(last_signed, note)
+    return found
 
 
 def _store(engine: Engine, size: int, root: bytes, note: str) -> None:

@@ -121,6 +121,8 @@ class _Served:
         first = tile.index * WIDTH
         try:
             await self._on_entries(reader, first, first + tile.width - 1)
+        except NotEntitled as error:
+            raise web.HTTPForbidden(text=f"{error}\n") from None
         except Exception:
             log.exception("entries from %d were not given to %s: the read could not be recorded", first, reader)
             text = "the read could not be recorded, so nothing is given out; try again\n"

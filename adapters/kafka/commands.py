@@ -133,7 +133,7 @@ class Outcomes:
         """Those that came meanwhile, maybe none; an outcome that is repeated comes twice."""
         polled = await self._consumer.getmany(timeout_ms=timeout_ms)
         self._pace.keep(self._consumer, sum(map(len, polled.values())))
-        found = [(record, _answer(record, self._vouch)) for records in polled.values() for record in records]
+        found = [(record, answer_in(record, self._vouch)) for records in polled.values() for record in records]
         if strange := [record for record, answer in found if answer is None]:
             last = strange[-1]
             log.warning(
@@ -153,7 +153,8 @@ class Outcomes:
         return found
 
 
-def _answer(record: Any, vouch: Vouch) -> Answer | None:
+def answer_in(record: Any, vouch: Vouch) -> Answer | None:
+    """The answer in an outcome's record; None where it is none, or a refusal that nobody entitled signed."""
     try:
         document = orjson.loads(record.value or b"")
         data, kind, command = document["data"], document["type"], document["causationid"]

@@ -14,6 +14,8 @@ MAX_SIGNATURES = 100
 ED25519: Final = 0x01
 COSIGNATURE: Final = 0x04
 """c2sp.org/tlog-cosignature: the signature begins with the time at which it was made."""
+LAST_SECOND: Final = 253_402_300_799
+"""The last second of the year 9999. What is later, as of a witness who counts milliseconds, is no time."""
 _DASH: Final = "— "
 
 
@@ -95,7 +97,10 @@ def sign_note(text: str, *signers: NoteSigner, posix_seconds: int = 0) -> str:
 
 
 def open_note(note: bytes, keys: Iterable[NoteKey]) -> Note:
-    """Verify. Unknown keys are ignored; a known key whose signature is bad rejects the note. Raises NoteInvalid."""
+    """Verify. Unknown keys are ignored; a known key whose signature is bad rejects the note. Raises NoteInvalid.
+
+    A cosignature of a time after the year 9999 counts as little as that of an unknown key: it is odd, and no forgery.
+    """
     known = {(key.name, key.id): key for key in keys}
     text, lines = _split(note)
     verified: dict[NoteKey, Signed] = {}
@@ -107,9 +112,11 @@ def open_note(note: bytes, keys: Iterable[NoteKey]) -> Note:
         if key in verified:
             raise NoteInvalid(f"{name} signed twice")
         verified[key] = _verified(key, text, raw[4:])
-    if not verified:
-        raise NoteInvalid("nobody whose key is known signed it")
-    return Note(text, tuple(verified.values()))
+    found = tuple(signed for signed in verified.values() if signed.posix_seconds <= LAST_SECOND)
+    if not found:
+        late = "".join(f" before the year 10000 (it says {signed.posix_seconds} s)" for signed in list(verified.values())[:1])
+        raise NoteInvalid(f"nobody whose key is known signed it{late}")
+    return Note(text, found)
 
 
 def _split(note: bytes) -> tuple[str, list[str]]:
@@ -141,6 +148,8 @@ def _verified(key: NoteKey, text: str, signature: bytes) -> Signed:
     if key.kind == COSIGNATURE:
         stamp, signature = signature[:8], signature[8:]
     seconds = int.from_bytes(stamp)
+    if seconds >= 2**63:
+        raise NoteInvalid(f"the time of {key.name}'s cosignature is above 2^63 - 1")
     try:
         VerifyKey(key.public).verify(_message(key.kind, text, seconds), signature)
     except (BadSignatureError, ValueError):

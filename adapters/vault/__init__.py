@@ -5,6 +5,7 @@ deletes the row and replaces the master: the file that could unwrap an older cop
 database's own free pages, is gone as well.
 """
 
+import hmac
 import os
 import stat
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unwrap
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as wrap
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, select, text, update
 
 from adapters.keys import KeyFileUnsafe
 from adapters.locks import held
@@ -25,6 +26,7 @@ from adapters.vault.tables import sealing_keys
 OTHERS_SECONDS = 60.0
 """How long another's change of the vault is waited for."""
 _NONCE_BYTES = 24
+_TAG_KEY = "vault.tag"
 
 
 class Destroyed(LookupError):
@@ -90,6 +92,21 @@ class Vault:
             rows = connection.execute(select(sealing_keys).where(sealing_keys.c.person == person)).all()
         return [KeyOf(row.key, row.person, row.retention_class, row.year) for row in rows]
 
+    def persons_of(self, keys: Sequence[str]) -> Sequence[str]:
+        """Whose the keys are, each once; those that are destroyed are nobody's."""
+        statement = select(sealing_keys.c.person).where(sealing_keys.c.key.in_(keys)).distinct()
+        with reading(self._engine) as connection:
+            return sorted(connection.execute(statement).scalars())
+
+    def tag_of(self, person: str) -> str:
+        """What a hold names the person by: the same for ever, and without the vault it says nothing."""
+        path = self._folder / _TAG_KEY
+        if not path.exists():
+            with self._alone():
+                if not path.exists():
+                    self._make_secret(path)
+        return hmac.digest(_read_secret(path), person.encode(), "sha256").hex()
+
     def destroy(self, keys: Sequence[str]) -> None:
         """Delete the keys, and make every older copy of them unreadable. Doing it twice is harmless."""
         with self._alone():
@@ -115,6 +132,9 @@ class Vault:
         newest = max(self._masters()) + 1
         self._make_master(newest)
         with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                # Whoever made a key and was killed has let go of the file, while the server still commits: this lock waits.
+                connection.execute(text(f"lock table {sealing_keys.name} in share row exclusive mode"))
             for row in connection.execute(select(sealing_keys).where(sealing_keys.c.master < newest)).all():
                 wrapped = self._wrap(self._unwrap(bytes(row.wrapped), row.key, row.master), row.key, newest)
                 changed = update(sealing_keys).where(sealing_keys.c.key == row.key)
@@ -134,7 +154,9 @@ class Vault:
         return {int(path.stem.removeprefix("vault-")): path for path in self._folder.glob("vault-*.master")}
 
     def _make_master(self, version: int) -> None:
-        path = self._folder / f"vault-{version}.master"
+        self._make_secret(self._folder / f"vault-{version}.master")
+
+    def _make_secret(self, path: Path) -> None:
         descriptor = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(os.urandom(32))
@@ -150,10 +172,7 @@ class Vault:
             os.close(folder)
 
     def _master(self, version: int) -> bytes:
-        path = self._folder / f"vault-{version}.master"
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise KeyFileUnsafe(f"{path} may be read by others; run: chmod 600 {path}")
-        return path.read_bytes()
+        return _read_secret(self._folder / f"vault-{version}.master")
 
     def _wrap(self, secret: bytes, key: str, version: int) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
@@ -161,6 +180,12 @@ class Vault:
 
     def _unwrap(self, wrapped: bytes, key: str, version: int) -> bytes:
         return unwrap(wrapped[_NONCE_BYTES:], key.encode(), wrapped[:_NONCE_BYTES], self._master(version))
+
+
+def _read_secret(path: Path) -> bytes:
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise KeyFileUnsafe(f"{path} may be read by others; run: chmod 600 {path}")
+    return path.read_bytes()
 
 
 def _overwrite(path: Path) -> None:

@@ -23,6 +23,14 @@ class SamePerson(Refused):
     """It takes another person than the one who began it."""
 
 
+class AlreadyNoted(Refused):
+    """The key was noted as made for another class or year."""
+
+
+class KeyUnknown(Refused):
+    """Nothing is noted of the key yet, so nobody knows how long it must be kept. Ask again when its making is in the log."""
+
+
 class AlreadyErased(Refused):
     """The erasure is done, or it was begun for other keys."""
 
@@ -45,6 +53,10 @@ class AlreadyPublished(Refused):
 
 class VersionNotNext(Refused):
     """Versions are published one after the other."""
+
+
+class NotEntitled(Refused):
+    """Whoever is to read has not the role audit.reader for it now: it was withdrawn, is over, or is for other streams."""
 
 
 class NotDue(Refused):

@@ -30,7 +30,18 @@ from contracts.audit import (
     WitnessRetired,
 )
 from domain import Aggregate
-from domain.audit import AddressedWrongly, AlreadyKnown, AlreadyPublished, NotHalted, NotKnown, SamePerson, VersionNotNext
+from domain.audit import (
+    AddressedWrongly,
+    AlreadyKnown,
+    AlreadyPublished,
+    NotEntitled,
+    NotHalted,
+    NotKnown,
+    SamePerson,
+    VersionNotNext,
+)
+
+READER_ROLE = "audit.reader"
 
 
 @dataclass
@@ -66,7 +77,7 @@ class Schema(Aggregate[SchemaPublished]):
 
 @dataclass
 class Reads(Aggregate[ReadEvent]):
-    """A day's reads. Nothing is refused here: whoever has the role and says why may read."""
+    """A day's reads. Whoever has the role and says why may read."""
 
     def read(self, command: RecordRead, *, actor: str) -> None:
         self.record(
@@ -76,7 +87,10 @@ class Reads(Aggregate[ReadEvent]):
             )
         )  # fmt: skip
 
-    def serve(self, command: RecordServed) -> None:
+    def serve(self, command: RecordServed, *, is_entitled: bool) -> None:
+        """The server asks for a reader who showed a token: it is the reader who must have the role now. Raises NotEntitled."""
+        if not is_entitled:
+            raise NotEntitled(f"{command.reader} has not the role {READER_ROLE} for these reads now", "reader")
         self.record(
             LogRead(
                 reader=command.reader, purpose=command.purpose, what="entries", filter_digest=command.filter_digest,

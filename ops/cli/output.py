@@ -35,6 +35,7 @@ class Exit(IntEnum):
     OK = 0
     FOUND_WRONG = 1
     USAGE = 2
+    INCONCLUSIVE = 3
     UNAVAILABLE = 69
     INTERNAL = 70
     INTERRUPTED = 130

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -72,6 +73,11 @@ class _Outcome:
     def refusal(self) -> str:
         """Its name; empty for an acceptance."""
         return str(self.data["refusal"]["name"]) if "refusal" in self.data else ""
+
+    def names(self, key: str, events: Mapping[tuple[str, int], bytes]) -> bool:
+        """Whether what was recorded names the key, as one that might do what was asked about it then."""
+        said = b"".join(events.get(place, b"") for place in self.places)
+        return self.refusal != "NotEntitled" and (not said or key.encode() in said)
 
     @property
     def is_by_rule(self) -> bool:
@@ -194,6 +200,16 @@ def _told(events: Sequence[Event]) -> str:
     return f"{', '.join(event.wire.type for event in events)} ({digest})"
 
 
+@dataclass(slots=True)
+class _AskedThen(Asked):
+    """Where no authority table is replayed, what the worker found of a key is not found again: it is as its outcome says."""
+
+    named: Callable[[str], bool] = lambda _key: False
+
+    def may(self, key: str, role: str, stream: str) -> bool:
+        return self.named(key) if self.table is None else Asked.may(self, key, role, stream)
+
+
 @dataclass
 class _World:
     """A context's aggregates in memory: as recorded before the window, as decided in it."""
@@ -248,7 +264,10 @@ class _World:
             try:
                 command = command_class(record.type).read(record.data)
                 moment = instant(outcome.data["time"])
-                addressed = self._service.decide(command, Asked(record, moment, self.persons[record.source], self._table))
+                named = partial(outcome.names, events=self.events)
+                addressed = self._service.decide(
+                    command, _AskedThen(record, moment, self.persons[record.source], self._table, named)
+                )
                 events = self._take(addressed)
                 # Where another number is recorded now than then, they have no places.
                 places = outcome.places if len(outcome.places) == len(events) else [("tried", n) for n in range(len(events))]

@@ -1,5 +1,6 @@
 """What must not be erased is not; what matters takes two persons; a naive model agrees after thousands of steps."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from contracts import EventId, Label, SealingKeyId
+from contracts import Digest, EventId, Label, SealingKeyId
 from contracts.audit import (
     AddWitness,
     ConfirmErasure,
@@ -21,13 +22,16 @@ from contracts.audit import (
     HoldId,
     HoldPlaced,
     HoldReleased,
+    KeyNoted,
     LogChangeProposed,
+    NoteKey,
     OrderErasure,
     PersonErased,
     PlaceHold,
     PublishSchema,
     ReleaseHold,
     ReportTampering,
+    ResumeErasure,
     ResumeShard,
     RetentionExpired,
     RetireWitness,
@@ -45,7 +49,9 @@ from domain.audit import (
     AlreadyErased,
     AlreadyHeld,
     AlreadyKnown,
+    AlreadyNoted,
     AlreadyPublished,
+    KeyUnknown,
     NotDue,
     NotHalted,
     NotHeld,
@@ -58,7 +64,7 @@ from domain.audit import (
     UnderHold,
     VersionNotNext,
 )
-from domain.audit.erasing import Erasure, Holds, Retention, end_of
+from domain.audit.erasing import Erasure, Holds, NotedKey, Retention, end_of
 from domain.audit.log import Log, Schema, Shard
 from tests.domain.given import did, digest, given, refused, then
 
@@ -95,8 +101,25 @@ def holds(*events: Any) -> Holds:
     return given(Holds, "audit/hold/test", *events)
 
 
-def an_order(*keys: ErasedKey) -> OrderErasure:
+def an_order(*keys: ErasedKey | SealingKeyId) -> OrderErasure:
     return OrderErasure(keys=keys, basis="request")
+
+
+def a_note(of: ErasedKey) -> NoteKey:
+    return NoteKey(retention_class=of.retention_class, year=of.year, cause=event(90))
+
+
+def noted(of: ErasedKey) -> KeyNoted:
+    return KeyNoted(**dict(a_note(of)))
+
+
+def made(*keys: ErasedKey) -> Mapping[str, NotedKey]:
+    """What is noted of the keys; without any, of each that it is of no class."""
+    of = {entry.key: entry for entry in keys} or {key(n): erased(n) for n in range(10)}
+    return {name: given(NotedKey, f"audit/key/{name}", noted(entry)) for name, entry in of.items()}
+
+
+RESUME = ResumeErasure()
 
 
 def proposed(*keys: ErasedKey) -> ErasureProposed:
@@ -142,13 +165,13 @@ def test_a_hold_without_keys_bars_every_erasure() -> None:
 
 def test_an_erasure_takes_the_same_order_by_two_officers() -> None:
     one = erasure()
-    one.order(an_order(erased(1)), holds(), actor=ANN, person=ANN, now=NOW)
+    one.order(an_order(erased(1)), holds(), made(), actor=ANN, person=ANN, now=NOW)
     first = list(one.pending)
 
     with pytest.raises(SamePerson):
-        one.order(an_order(erased(1)), holds(), actor=ANN, person=ANN, now=NOW)
-    one.order(an_order(erased(1)), holds(), actor=BEN, person=BEN, now=NOW)
-    one.order(an_order(erased(1)), holds(), actor=BEN, person=BEN, now=NOW)
+        one.order(an_order(erased(1)), holds(), made(), actor=ANN, person=ANN, now=NOW)
+    one.order(an_order(erased(1)), holds(), made(), actor=BEN, person=BEN, now=NOW)
+    one.order(an_order(erased(1)), holds(), made(), actor=BEN, person=BEN, now=NOW)
 
     assert first == [proposed(erased(1))]
     assert one.pending == [*first, ordered(1)]
@@ -161,7 +184,7 @@ def test_the_rotated_key_of_one_officer_is_no_second_officer() -> None:
     release, an_erasure = ReleaseHold(hold=HoldId("m1")), an_order(erased(1))
 
     refused(register, lambda: register.release(release, actor=BEN, person=ANN), SamePerson)
-    refused(one, lambda: one.order(an_erasure, holds(), actor=BEN, person=ANN, now=NOW), SamePerson)
+    refused(one, lambda: one.order(an_erasure, holds(), made(), actor=BEN, person=ANN, now=NOW), SamePerson)
     with pytest.raises(SamePerson):
         log.change(WITNESS, digest=digest("add w1"), actor=BEN, person=ANN)
 
@@ -169,7 +192,9 @@ def test_the_rotated_key_of_one_officer_is_no_second_officer() -> None:
 def test_a_second_officer_who_orders_something_else_is_refused() -> None:
     one = erasure(proposed(erased(1)), ordered(1))
 
-    refused(one, lambda: one.order(an_order(erased(1), erased(2)), holds(), actor=BEN, person=BEN, now=NOW), AlreadyErased)
+    refused(
+        one, lambda: one.order(an_order(erased(1), erased(2)), holds(), made(), actor=BEN, person=BEN, now=NOW), AlreadyErased
+    )
 
 
 def test_one_officer_does_not_occupy_the_name_of_a_persons_erasure() -> None:
@@ -188,11 +213,11 @@ def test_one_officer_does_not_occupy_the_name_of_a_persons_erasure() -> None:
 def test_a_hold_defers_an_erasure_and_its_end_lets_it_go_on() -> None:
     """A right is delayed, not lost."""
     one, register = erasure(proposed(erased(1))), holds(placed())
-    one.order(an_order(erased(1)), register, actor=BEN, person=BEN, now=NOW)
+    one.order(an_order(erased(1)), register, made(), actor=BEN, person=BEN, now=NOW)
 
     with pytest.raises(StillBarred):
-        one.resume(register, now=NOW)
-    one.resume(holds(placed(), released()), now=NOW)
+        one.resume(RESUME, register, made(), now=NOW)
+    one.resume(RESUME, holds(placed(), released()), made(), now=NOW)
 
     assert one.pending == [
         ErasureDeferred(keys=(key(1),), basis="request", bars=(Label("hold m1"),)),
@@ -200,11 +225,68 @@ def test_a_hold_defers_an_erasure_and_its_end_lets_it_go_on() -> None:
     ]
 
 
+def test_what_a_key_was_made_for_is_noted_once() -> None:
+    one = given(NotedKey, f"audit/key/{key(1)}")
+
+    then(one, lambda: one.note(a_note(erased(1, "kyc", 2024))), noted(erased(1, "kyc", 2024)))
+    refused(one, lambda: one.note(a_note(erased(1, "none", 2024))), AlreadyNoted)
+    refused(one, lambda: one.note(a_note(erased(1, "kyc", 2020))), AlreadyNoted)
+
+
+def test_an_officer_does_not_shorten_how_long_a_key_is_kept() -> None:
+    """Two of them say that it is of no class; it was made for seven years."""
+    one, wrong = erasure(), an_order(erased(1, "none", 2020))
+    said = made(erased(1, "financial", 2026))
+
+    for officer in (ANN, BEN):
+        one.order(wrong, holds(), said, actor=officer, person=officer, now=NOW)
+
+    deferred = one.pending[-1]
+    assert one.pending[0] == proposed(erased(1, "financial", 2026))
+    assert isinstance(deferred, ErasureDeferred)
+    assert deferred.bars == ("class financial",)
+
+
+def test_an_older_proposal_is_carried_out_by_what_its_key_was_made_for() -> None:
+    """It states what an officer had said."""
+    one = erasure(proposed(erased(1, "none", 2020)), ordered(1))
+
+    one.resume(RESUME, holds(), made(erased(1, "kyc", 2026)), now=NOW)
+
+    assert [type(found) for found in one.pending] == [ErasureDeferred]
+
+
+def test_a_key_of_which_nothing_is_noted_yet_is_not_erased() -> None:
+    unknown = {key(1): given(NotedKey, f"audit/key/{key(1)}")}
+    one, begun = erasure(), erasure(proposed(erased(1)), ordered(1))
+
+    refused(one, lambda: one.order(an_order(key(1)), holds(), unknown, actor=ANN, person=ANN, now=NOW), KeyUnknown)
+    refused(begun, lambda: begun.resume(RESUME, holds(), unknown, now=NOW), KeyUnknown)
+
+
+def test_a_hold_on_a_person_covers_keys_that_are_made_later() -> None:
+    """When it was placed the person had one key; the vault says whose the other one is before it destroys it."""
+    hers, his = Digest("a" * 64), Digest("b" * 64)
+    scope = Scope(keys=(key(1),), persons=(hers,))
+    register = given(Holds, "audit/hold/test", placed().model_copy(update={"scope": scope}))
+    retention = given(Retention, "audit/class/none.2026")
+    expiring = ExpireRetention(keys=(key(2),), shredded=(event(1),), tags=(hers,))
+
+    for tag, barred in ((hers, True), (his, False)):
+        one = erasure(proposed(erased(2)), ordered(2))
+        one.resume(ResumeErasure(tags=(tag,)), register, made(), now=NOW)
+        assert [type(found) for found in one.pending] == [ErasureDeferred] * barred
+    assert register.against([key(1)]) == ["m1"]
+    assert register.against([key(2)]) == []
+    refused(retention, lambda: retention.expire(expiring, register, now=NOW), UnderHold)
+
+
 def test_a_retention_class_defers_until_its_time_is_over() -> None:
     one = erasure(proposed(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)))
     one.order(
         an_order(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)),
         holds(),
+        made(erased(1, "kyc", 2020), erased(3, "kyc", 2022), erased(2, "ai-log", 2026)),
         actor=BEN,
         person=BEN,
         now=NOW,
@@ -220,7 +302,7 @@ def test_a_retention_class_defers_until_its_time_is_over() -> None:
 def test_a_hold_that_comes_after_the_order_and_before_its_execution_defers_it() -> None:
     one = erasure(proposed(erased(1)), ordered(1))
 
-    one.resume(holds(placed()), now=NOW)
+    one.resume(RESUME, holds(placed()), made(), now=NOW)
 
     assert [type(found) for found in one.pending] == [ErasureDeferred]
     refused(one, lambda: one.confirm(ConfirmErasure(shredded=(event(1),))), NotOrdered)
@@ -241,7 +323,7 @@ def test_an_erasure_is_confirmed_with_a_shredding_for_each_key() -> None:
 def test_what_nobody_ordered_is_neither_resumed_nor_confirmed() -> None:
     one = erasure(proposed(erased(1)))
 
-    refused(one, lambda: one.resume(holds(), now=NOW), NotOrdered)
+    refused(one, lambda: one.resume(RESUME, holds(), made(), now=NOW), NotOrdered)
     refused(one, lambda: one.confirm(ConfirmErasure(shredded=(event(1),))), NotOrdered)
 
 
@@ -367,7 +449,7 @@ class Erasing(RuleBasedStateMachine):
     @rule(n=KEYS, actor=st.sampled_from([ANN, BEN]))
     def order(self, n: int, actor: Any) -> None:
         try:
-            self.erasures[n].order(an_order(erased(n)), self.register, actor=actor, person=actor, now=NOW)
+            self.erasures[n].order(an_order(erased(n)), self.register, made(), actor=actor, person=actor, now=NOW)
         except Refused:
             return
         self.orders[n].add(actor)
@@ -377,7 +459,7 @@ class Erasing(RuleBasedStateMachine):
         """As the process does it: resume, then destroy and confirm if it is ordered still."""
         one = self.erasures[n]
         try:
-            one.resume(self.register, now=NOW)
+            one.resume(RESUME, self.register, made(), now=NOW)
             one.confirm(ConfirmErasure(shredded=(event(n),)))
         except Refused:
             return

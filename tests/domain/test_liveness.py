@@ -76,6 +76,10 @@ def fleet(*events: Any) -> Fleet:
     return given(Fleet, f"liveness/fleet/{fleet_of(ALICE)}", *events)
 
 
+def anybody(_device: str) -> bool:
+    return True
+
+
 def collecting(*beats: Beat, rejected: tuple[RejectedBeats, ...] = ()) -> RecordHeartbeats:
     return RecordHeartbeats(beats=beats, rejected=rejected)
 
@@ -86,7 +90,7 @@ def collecting(*beats: Beat, rejected: tuple[RejectedBeats, ...] = ()) -> Record
 def test_beats_are_recorded_in_batches() -> None:
     ours = fleet()
 
-    ours.collect(collecting(beat(FIRST), beat(FIRST + 1), beat(FIRST, neighbour())), ())
+    ours.collect(collecting(beat(FIRST), beat(FIRST + 1), beat(FIRST, neighbour())), (), anybody)
 
     assert ours.pending == [recorded(beat(FIRST), beat(FIRST + 1), beat(FIRST, neighbour()))]
 
@@ -94,7 +98,7 @@ def test_beats_are_recorded_in_batches() -> None:
 def test_a_batch_that_comes_again_records_nothing() -> None:
     ours = fleet()
 
-    then(ours, lambda: ours.collect(collecting(beat(FIRST)), ()), recorded(beat(FIRST)))
+    then(ours, lambda: ours.collect(collecting(beat(FIRST)), (), anybody), recorded(beat(FIRST)))
 
 
 def test_two_beats_for_one_slot_count_once() -> None:
@@ -102,7 +106,7 @@ def test_two_beats_for_one_slot_count_once() -> None:
     ours = fleet(recorded(beat(FIRST)))
     again = beat(FIRST, received=2)
 
-    ours.collect(collecting(again, beat(FIRST + 1), beat(FIRST + 1, received=5)), ())
+    ours.collect(collecting(again, beat(FIRST + 1), beat(FIRST + 1, received=5)), (), anybody)
 
     assert ours.pending == [recorded(beat(FIRST + 1), repeated=2)]
 
@@ -125,7 +129,7 @@ def test_a_beat_from_2099_is_rejected_and_counted() -> None:
     year_2099 = int(datetime(2099, 1, 1, tzinfo=UTC).timestamp()) // SLOT_SECONDS
     early = beat(year_2099).model_copy(update={"received_at_ms": FIRST * SLOT_SECONDS * 1000})
 
-    ours.collect(collecting(early, beat(FIRST)), ())
+    ours.collect(collecting(early, beat(FIRST)), (), anybody)
 
     assert ours.pending == [recorded(beat(FIRST), early=1)]
 
@@ -135,7 +139,7 @@ def test_a_month_of_beats_uploaded_late_changes_nothing_but_the_count_of_late_on
     now = FIRST * SLOT_SECONDS * 1000
     month = [beat(FIRST - 30 * SLOTS_PER_EPOCH + n).model_copy(update={"received_at_ms": now}) for n in range(100)]
 
-    ours.collect(collecting(*month), ())
+    ours.collect(collecting(*month), (), anybody)
 
     assert ours.pending == [recorded(late=100)]
     assert not ours.beats
@@ -145,7 +149,7 @@ def test_what_the_collector_rejected_is_counted_with_what_the_fleet_rejects() ->
     ours = fleet()
     told = (RejectedBeats(reason=Label("bad-signature"), count=3), RejectedBeats(reason=Label("late"), count=2))
 
-    ours.collect(collecting(beat(FIRST, received=901), rejected=told), ())
+    ours.collect(collecting(beat(FIRST, received=901), rejected=told), (), anybody)
 
     assert ours.pending == [recorded(bad_signature=3, late=3)]
 
@@ -153,13 +157,13 @@ def test_what_the_collector_rejected_is_counted_with_what_the_fleet_rejects() ->
 def test_no_beat_is_added_to_an_epoch_that_is_over() -> None:
     ours = fleet()
 
-    refused(ours, lambda: ours.collect(collecting(beat(FIRST)), [EPOCH]), EpochOver)
+    refused(ours, lambda: ours.collect(collecting(beat(FIRST)), [EPOCH], anybody), EpochOver)
 
 
 def test_of_a_batch_across_midnight_only_the_beats_of_the_ended_epoch_are_rejected() -> None:
     ours, next_day = fleet(), beat(FIRST + SLOTS_PER_EPOCH)
 
-    ours.collect(collecting(beat(FIRST), next_day), [EPOCH])
+    ours.collect(collecting(beat(FIRST), next_day), [EPOCH], anybody)
 
     assert ours.pending == [recorded(next_day, epoch_over=1)]
 
@@ -168,7 +172,25 @@ def test_a_beat_belongs_to_its_own_fleet() -> None:
     ours = fleet()
     stranger = next(other for n in range(100) if fleet_of(other := did(f"stranger {n}")) != fleet_of(ALICE))
 
-    refused(ours, lambda: ours.collect(collecting(beat(FIRST, stranger)), ()), AnotherFleet)
+    refused(ours, lambda: ours.collect(collecting(beat(FIRST, stranger)), (), anybody), AnotherFleet)
+
+
+def test_beats_of_keys_that_are_not_registered_are_counted_and_not_recorded() -> None:
+    """Anybody can make a key. Who is asked are those whose beat would count."""
+    ours, asked = fleet(), list[str]()
+
+    def is_registered(device: str) -> bool:
+        asked.append(device)
+        return device == ALICE
+
+    ours.collect(collecting(beat(FIRST), beat(FIRST, neighbour()), beat(FIRST + 1, received=-40)), (), is_registered)
+    ours.collect(collecting(beat(FIRST)), (), is_registered)
+
+    [found] = ours.pending
+    assert isinstance(found, HeartbeatsRecorded)
+    assert [told.device for told in found.beats] == [ALICE]
+    assert [(told.reason, told.count) for told in found.rejected] == [("early", 1), ("not-registered", 1)]
+    assert asked == [ALICE, neighbour()]
 
 
 def test_devices_are_spread_over_all_fleets() -> None:
@@ -346,7 +368,7 @@ def test_an_epoch_whose_beats_are_forgotten_is_not_closed_by_guessing() -> None:
 def test_no_beat_is_added_to_an_epoch_that_is_forgotten() -> None:
     ours = beats_of(FIRST + n * SLOTS_PER_EPOCH for n in range(KEPT_EPOCHS + 1))
 
-    refused(ours, lambda: ours.collect(collecting(beat(FIRST + 1)), ()), EpochOver)
+    refused(ours, lambda: ours.collect(collecting(beat(FIRST + 1)), (), anybody), EpochOver)
 
 
 @hypothesis_given(st.sets(st.integers(0, 287)), st.sets(st.integers(0, 287), max_size=20), st.randoms(use_true_random=False))
@@ -356,7 +378,7 @@ def test_an_analyst_finds_the_same_epoch_from_the_events_in_any_order(slots: set
     order.shuffle(arriving)
     ours = fleet()
     for start in range(0, len(arriving), 7):
-        ours.collect(collecting(*arriving[start : start + 7]), ())
+        ours.collect(collecting(*arriving[start : start + 7]), (), anybody)
     today = over(*(FIRST + slot for slot in sorted(excused)))
     event = closed(ours, today)
 

@@ -28,12 +28,12 @@ from tests.adapters.audit.log import Arrived
 
 NETWORK = "test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-END = rfc3339(START + timedelta(days=300))
+END, WRITERS_END = (rfc3339(START + timedelta(days=days)) for days in (300, 366))
 LOG = NoteSigner.of("audit.example/test/1", bytes([1]) * 32)
 WITNESSES = [NoteSigner.of(f"witness{n}.example", bytes([20 + n]) * 32, COSIGNATURE) for n in range(3)]
 WRITER, STRANGER = ed25519_signer(bytes([7]) * 32), ed25519_signer(bytes([8]) * 32)
 ROOTS = [ed25519_signer(bytes([30 + n]) * 32) for n in range(3)]
-PROCESS, OFFICER = ed25519_signer(bytes([40]) * 32), ed25519_signer(bytes([41]) * 32)
+PROCESS, OFFICER, SECOND = (ed25519_signer(bytes([40 + n]) * 32) for n in range(3))
 GPU, OLD, NEW, REVOKED = (ed25519_signer(bytes([50 + n]) * 32) for n in range(4))
 WALLET = wallet_signer(bytes([60]) * 32)
 SEALING = {name: sha256(name.encode()).hexdigest()[:32] for name in ("opened", "erased", "expired", "withheld", "lost")}
@@ -41,14 +41,14 @@ SECRETS = {key: sha256(b"secret" + key.encode()).digest() for key in SEALING.val
 
 _ROLES = {
     WRITER.did: ["store.writer"], PROCESS.did: ["custody.process", "audit.process", "audit.clock"],
-    OFFICER.did: ["audit.officer"], **{root.did: ["identity.root"] for root in ROOTS},
+    OFFICER.did: ["audit.officer"], SECOND.did: ["audit.officer"], **{root.did: ["identity.root"] for root in ROOTS},
 }  # fmt: skip
 _PREFIXES = {"store": "", "identity": "identity/", "custody": "custody/", "audit": "audit/"}
 GENESIS = {
     "network": NETWORK,
     "keys": [
         {
-            "key": did, "not_after": END,
+            "key": did, "not_after": WRITERS_END if did == WRITER.did else END,
             "roles": [{"role": role, "prefix": _PREFIXES[role.partition(".")[0]]} for role in roles],
         }
         for did, roles in _ROLES.items()
@@ -96,15 +96,17 @@ class History:
     def ask(
         self, signer: Signer, kind: str, subject: str, events: Sequence[tuple[str, Mapping[str, Any]]], **wrong: Any
     ) -> list[Event]:
-        """The events of an accepted command. `wrong`: `writer`, `time`, `actor`, `network`, or `forget` to keep no command."""
+        """The events of an accepted command. `wrong`: `writer`, `time`, `actor`, `network`, `shard`, `dataschema`; `asked` and
+        `told`, which change the command and the outcome's data before they are hashed; or `forget` to keep no command."""
         self._asked += 1
         self.now += timedelta(milliseconds=7)
         context = kind.partition(".")[0]
-        moment, shard = wrong.get("time") or rfc3339(self.now), f"{context}.events/0"
+        moment, shard = wrong.get("time") or rfc3339(self.now), wrong.get("shard", f"{context}.events/0")
         command = orjson.dumps(
             {
                 "specversion": "1.0", "id": self.next_id(), "source": signer.did, "type": kind, "subject": subject,
                 "time": moment, "dataschema": f"urn:spaceos:{kind}:1", "network": NETWORK, "data": {"of": kind},
+                **wrong.get("asked", {}),
             }
         )  # fmt: skip
         asked, writer = orjson.loads(command), wrong.get("writer", self.writer)
@@ -141,7 +143,8 @@ class History:
         self.versions[subject] = self.versions.get(subject, 0) + 1
         document = {
             "specversion": "1.0", "id": event_id(asked["source"], asked["id"], ordinal), "source": writer.did,
-            "type": event[0], "subject": subject, "time": moment, "dataschema": f"urn:spaceos:{event[0]}:1",
+            "type": event[0], "subject": subject, "time": moment,
+            "dataschema": wrong.get("dataschema", f"urn:spaceos:{event[0]}:1"),
             "network": wrong.get("network", NETWORK), "correlationid": asked["id"], "causationid": asked["id"],
             "shard": shard, "sequence": f"{len(records):020d}", "streamversion": self.versions[subject],
             "prevhash": self._heads.get(shard, ZERO_HASH), "actor": wrong.get("actor", asked["source"]),
@@ -168,11 +171,12 @@ class History:
                 for e in places
             ],
         }  # fmt: skip
+        wrong.get("told", dict)(data)
         return orjson.dumps(
             {
                 "specversion": "1.0", "id": outcome_id(asked["source"], asked["id"]), "source": writer.did,
                 "type": f"{context}.Accepted", "subject": asked["subject"], "time": moment,
-                "dataschema": f"urn:spaceos:{context}.Accepted:1", "network": NETWORK, "correlationid": asked["id"],
+                "dataschema": f"urn:spaceos:{context}.Accepted:1", "network": asked["network"], "correlationid": asked["id"],
                 "causationid": asked["id"], "shard": f"{context}.outcomes/0", "sequence": f"{self._asked:020d}",
                 "actor": asked["source"], "data": data,
             }
@@ -184,8 +188,22 @@ class History:
         roots = {"roots": [root.did for root in ROOTS], "quorum": 2, "chain_id": 1, "profile": "consumer"}
         self.ask(ROOTS[0], "identity.Found", f"identity/network/{NETWORK}", [("identity.Founded", roots)])
 
+    def again(self) -> Event:
+        """The last command once more: another event of the same id, and an outcome for it, which is the one that is kept."""
+        last = self.events[-1]
+        (source, name), document = (last.document["actor"], last.document["causationid"]), last.document
+        kept, self.now = self.kept[source, name], self.now + timedelta(milliseconds=7)
+        asked, digest, moment = orjson.loads(kept.value), document["commandhash"], rfc3339(self.now)
+        made = self._record(asked, digest, last.shard, moment, 0, (document["type"], {"n": "again"}), self.writer, {})
+        self.events.append(made)
+        outcome = self._outcome(asked, digest, moment, [made], self.writer, {})
+        self.kept[source, name] = Kept(kept.value, kept.signature, outcome)
+        return made
+
     def register(self, key: Signer, role: str = "providers.gpu", registrar: Signer = ROOTS[1], **wrong: Any) -> list[Event]:
-        grant = {"roles": [{"role": role, "prefix": f"{role.partition('.')[0]}/"}], "not_after": END}
+        """`roles` or `prefix` may be given."""
+        prefix = wrong.pop("prefix", f"{role.partition('.')[0]}/")
+        grant = {"roles": wrong.pop("roles", [{"role": role, "prefix": prefix}]), "not_after": END}
         proposed = ("identity.KeyProposed", {"key": key.did, **grant, "held_by": "somebody"})
         events = [proposed, ("identity.KeyRegistered", {"key": key.did, **grant})]
         return self.ask(registrar, "identity.ProposeKey", f"identity/key/{key.did}", events, **wrong)
@@ -202,7 +220,7 @@ class History:
 
     def act(self, key: Signer, stream: str = "providers/provider/p1", **wrong: Any) -> Event:
         """Something that a provider does; `data` may be given."""
-        event = ("providers.ProviderDrained", wrong.pop("data", {"n": self._asked}))
+        event = ("providers.ProviderDraining", wrong.pop("data", {"n": self._asked}))
         return self.ask(key, "providers.DrainProvider", stream, [event], **wrong)[0]
 
     def act_sealed(self, *names: str) -> Event:
@@ -226,9 +244,12 @@ class History:
             0
         ]
 
-    def order(self, *names: str) -> Event:
-        data = {"keys": [SEALING[name] for name in names], "basis": "request"}
-        return self.ask(OFFICER, "audit.OrderErasure", f"audit/erasure/{names[0]}", [("audit.ErasureOrdered", data)])[0]
+    def order(self, *names: str, officers: Sequence[Signer] = (OFFICER, SECOND)) -> Event:
+        """The first proposes, the second orders."""
+        stream, keys = f"audit/erasure/{names[0]}", [SEALING[name] for name in names]
+        proposed = {"keys": [{"key": key, "retention_class": "none", "year": 2026} for key in keys], "basis": "request"}
+        said = [("audit.ErasureProposed", proposed), ("audit.ErasureOrdered", {"keys": keys, "basis": "request"})]
+        return [self.ask(key, "audit.OrderErasure", stream, [event])[0] for key, event in zip(officers, said, strict=True)][-1]
 
     def expire(self, *shredded: Event) -> Event:
         keys = [event.document["subject"].rpartition("/")[2] for event in shredded]
@@ -299,11 +320,11 @@ class Deployed:
     def log(self) -> AuditLog:
         return AuditLog(self.engine)
 
-    def witnessed(self, note: str | None = None, *witnesses: NoteSigner) -> str:
+    def witnessed(self, note: str | None = None, *witnesses: NoteSigner, at: int = 1_767_300_000) -> str:
         """The newest head with two cosignatures."""
         found = note or self.notes[-1]
         for n, witness in enumerate(witnesses or WITNESSES[:2]):
-            found = cosign(found, witness, 1_767_300_000 + n)
+            found = cosign(found, witness, at + n)
         return found
 
     def commands(self, identities: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Kept]:

@@ -110,7 +110,7 @@ def test_others_refuse_a_pack_that_was_changed(program: Path, deployed: Deployed
         {**stream, proof: stream[proof].replace(b"index ", b"index 1", 1)},
         {**stream, "checkpoint": stream["checkpoint"].replace("— witness0".encode(), "— witness9".encode())},
         changed(whole, "range.json", swap),
-        {**whole, "entries/77-256": whole["entries/77-256"].replace(b"Drained", b"Drowned", 1)},
+        {**whole, "entries/77-256": whole["entries/77-256"].replace(b"Draining", b"Drowning", 1)},
     ]
 
     codes = [run(program, "pack", write_zip(tmp_path / "w.zip", files), LOG.key, policy).returncode for files in wrongs]

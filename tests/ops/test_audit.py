@@ -152,18 +152,40 @@ def test_the_log_is_read_over_http_and_entries_only_with_a_token(network: Networ
     until(lambda: network.get("/checkpoint")[0] == 200, "a checkpoint")
     width = int(network.get("/checkpoint")[1].decode().splitlines()[1])
 
-    # Tokens are read when the auditor starts.
     made = network.ask("audit", "token", did)["token"]
-    parts = json.loads((network.home / "up.json").read_text())["parts"]
-    os.kill(parts["auditor"], signal.SIGTERM)
-    until(
-        lambda: json.loads((network.home / "up.json").read_text())["parts"].get("auditor") not in {None, parts["auditor"]}, "it"
-    )
 
     until(lambda: network.get(f"/tile/0/000.p/{width}")[0] == 200, "a public tile")
     assert network.get(f"/tile/entries/000.p/{width}")[0] == 401
     assert network.get(f"/tile/entries/000.p/{width}", made)[0] == 200
     until(lambda: "http" in {row["purpose"] for row in network.ask("audit", "reads")["reads"]}, "the trace of that read")
+
+
+def served_reads(network: Network) -> int:
+    return sum(row["purpose"] == "http" for row in network.ask("audit", "reads")["reads"])
+
+
+def test_entries_stay_when_the_role_the_line_or_the_worker_is_gone(network: Network) -> None:
+    """Each at once: nothing is started again."""
+    did, path = network.ask("key", "show")["keys"]["auditor-2"], "/tile/entries/000.p/3"
+    made = network.ask("audit", "token", did)["token"]
+    lines = (network.home / "readers").read_text()
+    until(lambda: network.get(path, made)[0] == 200, "entries")
+
+    (network.home / "readers").write_text("")
+    without_line = network.get(path, made)[0]
+    (network.home / "readers").write_text(lines)
+    with_line = network.get(path, made)[0]
+    until(lambda: served_reads(network) >= 2, "the traces of both reads")
+    before, worker = served_reads(network), network.parts()["worker-1"]
+    os.kill(worker, signal.SIGSTOP)
+    without_worker = network.get(path, made)[0]
+    os.kill(worker, signal.SIGCONT)
+    network.send("root-1", "identity.WithdrawRole", f"identity/key/{did}", role="audit.reader", prefix="audit/")
+    without_role = network.get(path, made)[0]
+    until(lambda: network.run("audit", "verify", "--json").returncode == 0, "the log")
+
+    assert (without_line, with_line, without_worker, without_role) == (401, 200, 503, 403)
+    assert served_reads(network) == before
 
 
 def test_an_erased_person_is_gone_everywhere_and_every_proof_stays_valid(network: Network, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ CASES: dict[str, tuple[str, str, Callable[[Files], Files]]] = {
         lambda f: claim({**without(f, f"entries/{nth(f)}"), "entries/3": f[f"entries/{nth(f)}"]}, indices=[3]),
     ),
     "a seal in place of an entry": ("event", "asked", lambda f: claim(f, indices=manifest_of(f)["supporting"]["seals"])),
-    "an entry of a range edited": ("range", "inclusion", lambda f: edited(f, "entries/100-256", b"Drained", b"Drowned")),
+    "an entry of a range edited": ("range", "inclusion", lambda f: edited(f, "entries/100-256", b"Draining", b"Drowning")),
     "an entry of a range deleted": ("range", "entry", lambda f: rebundled(f, lambda e: e.pop(7))),
     "an entry of a range deleted, the range shortened": (
         "range", "inclusion",

@@ -102,7 +102,7 @@ class Town:
         before = deepcopy(self.streams.kept)
         service = self.services[command.wire.context]
         try:
-            aggregate = service.decide(type(command).read(asked.data), Asked(asked, self.now, by))
+            aggregate = service.decide(type(command).read(asked.data), Asked(asked, self.now, by, lambda *_: True))
         except Refused:
             self.streams.kept = before
             raise

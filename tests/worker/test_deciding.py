@@ -500,10 +500,10 @@ def test_what_the_database_says_while_deciding_is_no_fault_of_the_command(postgr
 
 
 class Verbose(Identity):
-    """Records as many events as a command asks for by its reason."""
+    """Records as many events as nothing asks for, of a role that nobody has."""
 
     def handle(self, command: IdentityCommand) -> None:
-        if isinstance(command, RevokeKey) and command.reason == "retired":
+        if isinstance(command, WithdrawRole) and command.role == "a.b":
             key = self.load(Key)
             for n in range(600):
                 key.record(RoleWithdrawn(key=Did(key.id), role=Role("a.b"), prefix=f"p/{n}"))
@@ -518,7 +518,7 @@ def test_an_outcome_that_would_be_too_large_refuses_its_command_only(world: Worl
     """A record has at most 60,000 bytes, and an outcome is one: 600 events do not fit in it."""
     worker = world.worker()
     worker.decider._services["identity"] = Verbose(worker.decider.aggregates, verify)
-    large, good = signed(RevokeKey(reason="retired"), stream_of(new)), propose(someone(2))
+    large, good = signed(WithdrawRole.read({"role": "a.b", "prefix": "p/"}), stream_of(new)), propose(someone(2))
     world.publish(large, good)
 
     worker.work()

@@ -5,8 +5,12 @@ standalone verifier needs to check them without us: entries and proofs, the sign
 signed, their commands, and what became of personal data.
 """
 
+from adapters.audit.packs.contents import bundle, command_document
 from adapters.audit.packs.enclosed import Enclosed, Kept, KeptCommands, Openings, commands_in
 from adapters.audit.packs.writing import Written, write_bundle, write_pack
 from adapters.audit.packs.zips import FORMAT
 
-__all__ = ["FORMAT", "Enclosed", "Kept", "KeptCommands", "Openings", "Written", "commands_in", "write_bundle", "write_pack"]
+__all__ = [
+    "FORMAT", "Enclosed", "Kept", "KeptCommands", "Openings", "Written", "bundle", "command_document", "commands_in",
+    "write_bundle", "write_pack",
+]  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from sqlalchemy import Engine
 
 from adapters.audit.log import AuditLog
 from adapters.audit.packs import rows
@@ -16,6 +17,7 @@ from adapters.tlog.checkpoints import Checkpoint
 from adapters.tlog.entries import RecordEntry, read_entry
 from adapters.tlog.proofs import TlogProof
 from adapters.tlog.tiles import WIDTH, TiledTree, pack_entries
+from contracts import consents
 
 SHREDDED: Final = "custody.KeyShredded"
 EXPIRED: Final = "audit.RetentionExpired"
@@ -29,6 +31,7 @@ class _Supporting:
     keys: list[int] = field(default_factory=list)
     seals: list[int] = field(default_factory=list)
     erasures: list[int] = field(default_factory=list)
+    persons: list[int] = field(default_factory=list)
 
 
 class Contents:
@@ -47,6 +50,8 @@ class Contents:
         self._fields: dict[int, list[tuple[str, str]]] = {}
         self._opened: dict[str, dict[str, dict[str, str]]] = {}
         self._gone: set[str] = set()
+        self._consented: set[tuple[str, str]] = set()
+        """Streams in which something stands that others had to consent to, and the events by which they did."""
 
     @property
     def size(self) -> int:
@@ -90,6 +95,8 @@ class Contents:
         for index, found in records.items():
             self._signers.setdefault(found["source"], False)
             self._signers.setdefault(found["actor"], False)
+            if (consent := consents().get(found["type"])) is not None:
+                self._consented |= {(found["subject"], consent), (found["subject"], found["type"])}
             if index in indices and (fields := list(_sealed(found["data"]))):
                 self._fields[index] = fields
                 self._open(index, found)
@@ -105,7 +112,7 @@ class Contents:
             kept |= self._enclosed.commands(names[start : start + PAGE])
         for index, identity in wanted.items():
             if found := kept.get(identity):
-                self._spool.add(f"commands/{index}.json", _command(found))
+                self._spool.add(f"commands/{index}.json", command_document(found))
 
     def _open(self, index: int, found: Mapping[str, Any]) -> None:
         for pointer, key, opened in self._enclosed.openings(found) if self._enclosed.openings else ():
@@ -121,6 +128,7 @@ class Contents:
         """Seals, keys, erasures, and the manifest last; its SHA-256. Without indices the whole range was asked for."""
         self._add_seals(self._range if indices is None else indices)
         erasures = self._add_erasures()
+        self._add_persons()
         self._add_keys()
         withheld = sorted({key for _, key in self._unopened()} - erasures.keys() - self._gone)
         if erasures:
@@ -174,6 +182,13 @@ class Contents:
             found_at = [leaf.index for leaf in rows.of_streams(self._log.engine, streams, self.size)]
             self._supporting.keys += self.add_alone("keys", found_at)
             streams = set()
+
+    def _add_persons(self) -> None:
+        """Who else had to consent to what is here. Of keys all events are here anyway."""
+        for stream, consent in sorted(self._consented):
+            if not stream.startswith("identity/key/"):
+                found_at = [leaf.index for leaf in rows.of_streams(self._log.engine, [stream], self.size, consent)]
+                self._supporting.persons += self.add_alone("persons", found_at)
 
     def _add_erasures(self) -> dict[str, dict[str, int]]:
         """Of each key that was destroyed and not opened: the entry that says so, and the one that ordered it."""
@@ -238,7 +253,15 @@ def _sealed(node: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
             yield from _sealed(item, f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}")
 
 
-def _command(kept: Kept) -> bytes:
+def bundle(engine: Engine, first: int, end: int) -> tuple[dict[int, bytes], bytes]:
+    """The records' values by index, and all entries of the range as a log serves them."""
+    leaves = list(rows.between(engine, first, end))
+    values = {leaf.index: found.value for leaf in leaves if isinstance(found := read_entry(leaf.entry), RecordEntry)}
+    return values, pack_entries(leaf.entry for leaf in leaves)
+
+
+def command_document(kept: Kept) -> bytes:
+    """A command as a pack holds it."""
     return document(
         {
             "command": base64.b64encode(kept.value).decode(), "signature": kept.signature,

@@ -11,7 +11,7 @@ How to check it
   python auditverify.py PACK --policy POLICY --genesis GENESIS [--since CHECKPOINT]
 
   It needs Python 3.11 and the library PyNaCl; for signatures by wallets also coincurve and pycryptodome. Take the
-  verifier from a source that you trust (it has 600 lines, and the copy in here came with the pack), and the policy and the
+  verifier from a source that you trust (it has 800 lines, and the copy in here came with the pack), and the policy and the
   genesis by another way than this file. CHECKPOINT is the file `checkpoint` of an earlier pack, if you kept one.
 
 What it answers
@@ -29,6 +29,7 @@ What is in it
   proofs/         for each entry that stands alone its proof (c2sp.org/tlog-proof)
   seals/          for each entry the seal of its batch: which records it holds, so that none is left out
   keys/           who registered and revoked the keys that signed
+  persons/        the consent of others, where one person alone could not decide
   commands/       who asked: each event's command with its signature, and the outcome
   opened.json     personal data that the reader may see, with the salts that prove it
   erasures.json   personal data that can no longer be seen: where its key was destroyed, and who ordered it (erasures/)

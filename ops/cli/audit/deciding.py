@@ -31,7 +31,7 @@ witness = typer.Typer(no_args_is_help=True, help="Who cosigns the log's heads.")
 def place_hold(
     name: Annotated[str, typer.Argument(help="The hold's name, `2026-117`.")],
     matter: Annotated[str, typer.Option(help="What it is about.")],
-    person: Annotated[list[str] | None, typer.Option(help="Whose keys; without any, nothing at all may be erased.")] = None,
+    person: Annotated[list[str] | None, typer.Option(help="Whose keys, later ones too; without any, all there are.")] = None,
     stream: Annotated[list[str] | None, typer.Option(help="The beginning of streams' names.")] = None,
     type: Annotated[list[str] | None, typer.Option(help="Types of events.")] = None,
     key: Officer = "auditor-1",
@@ -45,13 +45,11 @@ def place_hold(
     found = deployment()
     vault = open_vault(found)
     keys = [made.key for one in person or () for made in vault.keys_of(one)]
-    if person and not keys:
-        raise Failure(
-            f"the vault has no key of {', '.join(person)}", "nothing sealed is held of them, so nothing can be erased"
-        )
-    scope = {"keys": keys, "streams": stream or [], "types": type or []}
+    tags = [vault.tag_of(one) for one in person or ()]
+    scope = {"keys": keys, "persons": tags, "streams": stream or [], "types": type or []}
     _decide(found, key, PlaceHold.read({"hold": name, "matter": matter, "scope": scope}), f"audit/hold/{found.network}")
-    _done(as_json, f"{name} holds {'every key' if not keys else f'{len(keys)} keys'}", hold=name, keys=keys)
+    held = f"{len(keys)} keys, and those that are made later" if person else "every key"
+    _done(as_json, f"{name} holds {held}", hold=name, keys=keys)
 
 
 @hold.command("release")
@@ -99,8 +97,8 @@ def erase(
     keys = sorted(open_vault(found).keys_of(person), key=lambda made: made.key)
     if not keys:
         raise Failure(f"the vault has no key of {person}", "either nothing was sealed of them, or it is erased already")
-    names = [{"key": made.key, "retention_class": made.retention_class, "year": made.year} for made in keys]
-    name = erasure_of([made.key for made in keys])
+    names = [made.key for made in keys]
+    name = erasure_of(names)
     _decide(found, key, OrderErasure.read({"keys": names, "basis": basis}), f"audit/erasure/{name}")
     with working(f"Waiting for what becomes of {name}"):
         row = _settled(name, wait_seconds)
@@ -199,6 +197,24 @@ def serve_witness(
         await run_witness(name, key_file, found.settings.home / "witness.db", logs, host=host, port=port, stop=stop)
 
     asyncio.run(run())
+
+
+def adopt(
+    head: Annotated[typer.FileText, typer.Argument(metavar="HEAD", help="A signed head, as `audit checkpoint` prints it.")],
+    as_json: Json = False,
+) -> None:
+    """Say which head was signed last, where the file that holds it was lost; the log signs again if it continues that head."""
+    from adapters.audit.signing import Forked, RolledBack, adopt_head
+    from adapters.tlog.notes import NoteInvalid
+    from ops.auditor import LAST_SIGNED, log_signer, open_audit
+    from ops.compose import deployment
+
+    found = deployment()
+    try:
+        adopted = adopt_head(open_audit(found), log_signer(found), found.settings.home / LAST_SIGNED, head.read())
+    except (NoteInvalid, RolledBack, Forked, FileExistsError) as error:
+        raise Failure(str(error), "give the newest head that a witness or an auditor has kept") from None
+    _done(as_json, f"the head of {adopted.size:,} entries is the one that was signed last", size=adopted.size)
 
 
 @witness.command("trust")
@@ -364,4 +380,5 @@ def register(app: typer.Typer) -> None:
     app.add_typer(witness, name="witness", rich_help_panel=_CARE)
     app.command(rich_help_panel=_CARE)(resume)
     app.command(rich_help_panel=_CARE)(token)
+    app.command(rich_help_panel=_CARE)(adopt)
     app.command("publish-schemas", rich_help_panel=_CARE)(publish_schemas)

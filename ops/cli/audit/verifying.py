@@ -32,15 +32,21 @@ def verify(
     if what is not None:
         raise typer.Exit(_by_the_standalone_verifier(what, policy, genesis, since, as_json=as_json))
     findings, entries = asyncio.run(_live(since, against_sources=not alone, quiet=as_json))
+    from ops.judging import UNCLEAR
+
+    is_wrong = any(found.check != UNCLEAR for found in findings)
     if as_json:
         answer({"verified": not findings, "entries": entries, "findings": [found._asdict() for found in findings]})
     elif findings:
         table(f"{len(findings)} findings", ("check", "where", "what"), findings[:SHOWN])
-        say("[bold red]✗ The log is not as it was written.[/] The first finding is the one to look into")
+        if is_wrong:
+            say("[bold red]✗ The log is not as it was written.[/] The first finding is the one to look into")
+        else:
+            say("[yellow]? Inconclusive.[/] Nothing is shown to be wrong, and something that is needed is missing")
     else:
         against = "itself" if alone else "itself, the topics, the event store and the registry of keys"
         say("[green]✓[/] {:,} entries fit: checked against {}", entries, against)
-    raise typer.Exit(Exit.FOUND_WRONG if findings else Exit.OK)
+    raise typer.Exit(Exit.FOUND_WRONG if is_wrong else Exit.INCONCLUSIVE if findings else Exit.OK)
 
 
 async def _live(since: Path | None, *, against_sources: bool, quiet: bool) -> "tuple[list[Finding], int]":

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, text
 
 from adapters.audit import AuditLog, Forked, RolledBack, Sequencer, check_log, sign_head
 from adapters.audit.log import NotInLog
+from adapters.audit.signing import Unremembered, adopt_head
 from adapters.keys import verify
 from adapters.locks import held
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
-from adapters.tlog.checkpoints import open_checkpoint
-from adapters.tlog.notes import NoteSigner
+from adapters.tlog.checkpoints import open_checkpoint, sign_checkpoint
+from adapters.tlog.notes import NoteInvalid, NoteSigner
 from adapters.tlog.tiles import Tile, unpack_entries
 from adapters.tlog.tree import leaf_hash, verify_consistency
 from adapters.vouching import vouched_by
@@ -106,6 +107,44 @@ def test_an_older_copy_of_the_database_signs_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RolledBack):
         sign_head(older, SIGNER, log.last)
+
+
+def test_an_older_copy_signs_nothing_either_where_the_file_was_deleted(tmp_path: Path) -> None:
+    """The file is all that could have told that it is older; with a head that somebody has kept the log goes on."""
+    log = Log(tmp_path)
+    log.grow(0, 10)
+    first = log.sign()
+    log.engine.dispose()
+    shutil.copy(log.file, tmp_path / "older.db")
+    log.grow(10, 20)
+    newest = log.sign()
+    log.last.unlink()
+    older = engine_for(f"sqlite:///{tmp_path}/older.db")
+
+    with pytest.raises(Unremembered, match="spaceos audit adopt"):
+        sign_head(older, SIGNER, log.last)
+    with pytest.raises(Unremembered):
+        log.sign()
+    with pytest.raises(RolledBack):
+        adopt_head(older, SIGNER, log.last, str(newest))
+    adopt_head(log.engine, SIGNER, log.last, str(newest))
+
+    assert log.last.read_text() == newest
+    log.grow(20, 30)
+    assert log.sign() is not None
+    with pytest.raises(FileExistsError):
+        adopt_head(log.engine, SIGNER, log.last, str(first))
+    older.dispose()
+
+
+def test_a_head_that_another_key_has_signed_is_not_adopted(log: Log) -> None:
+    other = NoteSigner.of(SIGNER.key.name, bytes([1]) * 32)
+    found = open_checkpoint(log.last.read_bytes(), SIGNER.key)[0]
+    log.last.unlink()
+
+    with pytest.raises(NoteInvalid):
+        adopt_head(log.engine, SIGNER, log.last, sign_checkpoint(found, other))
+    assert not log.last.exists()
 
 
 def test_a_log_that_was_written_anew_signs_nothing(log: Log, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,15 @@ READER, FORMER = "did:key:z6MkReader", "did:key:z6MkFormer"
 READERS = {hashlib.sha256(token.encode()).hexdigest(): did for token, did in [(TOKEN, READER), (REVOKED, FORMER)]}
 
 
-async def entitled(reader: str) -> bool:
-    return reader == READER
+async def tokens() -> Mapping[str, str]:
+    return READERS
+
+
+async def recorded(reader: str, first: int, last: int) -> None:
+    """As it is decided: for who has the role."""
+    del first, last
+    if reader != READER:
+        raise NotEntitled(f"{reader} has not the role")
 
 
 @pytest.fixture
@@ -60,10 +67,11 @@ def site(log: Log) -> Iterator[Site]:
     made = Site(log, "")
 
     async def record(reader: str, first: int, last: int) -> None:
+        await recorded(reader, first, last)
         made.reads.append((reader, first, last))
 
     def app() -> web.Application:
-        return audit_app(log.audit, policy=policy_of({0: None}), may_read=bearer(READERS, entitled), on_entries=record)
+        return audit_app(log.audit, policy=policy_of({0: None}), may_read=bearer(tokens), on_entries=record)
 
     with listening(app) as base:
         made.base = base
@@ -245,7 +253,7 @@ def test_a_read_that_cannot_be_recorded_is_refused(log: Log) -> None:
         if (failure := answers.pop(0)) is not None:
             raise failure
 
-    with listening(lambda: audit_app(log.audit, may_read=bearer(READERS, entitled), on_entries=record)) as base:
+    with listening(lambda: audit_app(log.audit, may_read=bearer(tokens), on_entries=record)) as base:
         found = [Site(log, base).entries("/tile/entries/000") for _ in range(3)]
 
     assert [answer.status for answer in found] == [503, 200, 503]
@@ -433,7 +441,7 @@ def test_a_log_without_a_policy_says_so(log: Log) -> None:
 def test_a_log_that_nobody_has_signed_shows_nothing(store_url: str, tmp_path: Path) -> None:
     with log_in(tmp_path, "new", 5, store_url) as log:
         log.append(0, 5)
-        with listening(lambda: audit_app(log.audit, may_read=bearer(READERS, entitled))) as base:
+        with listening(lambda: audit_app(log.audit, may_read=bearer(tokens))) as base:
             paths = ("/checkpoint", "/tile/0/000.p/1", "/proof/0", "/consistency?old=0", "/")
             found = [fetch(base, path).status for path in paths]
             healthy = fetch(base, "/healthz")

@@ -3,16 +3,18 @@
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from adapters.keys import KeyFileUnsafe
 from adapters.sql import engine_for
 from adapters.sql.schema import upgrade
 from adapters.vault import Destroyed, Vault
+from adapters.vault.tables import sealing_keys
 
 
 @pytest.fixture
@@ -132,6 +134,44 @@ def test_vaults_at_once_lose_no_key(engine: Engine, tmp_path: Path) -> None:
     vault = Vault(engine, tmp_path / "keys")
     assert len({vault.open(key) for key in kept}) == 24
     assert len(list((tmp_path / "keys").glob("*.master"))) == 1
+
+
+def test_a_key_that_a_killed_process_is_still_making_is_wrapped_under_the_new_master(store_url: str, tmp_path: Path) -> None:
+    """It let go of the file when it died, and PostgreSQL commits what it had sent."""
+    if not store_url.startswith("postgresql"):
+        pytest.skip("a file has one writer, and what he did not commit is gone with him")
+    engine = engine_for(store_url)
+    upgrade(engine, "vault")
+    vault = Vault(engine, tmp_path / "keys")
+    gone = vault.key_for("ada", "none", 2026)[0].key
+    killed = engine_for(store_url)
+    with ThreadPoolExecutor(1) as pool, killed.connect() as connection:
+        values = {"key": "ab" * 16, "person": "bob", "retention_class": "none", "year": 2026, "master": 1}
+        wrapped = vault._wrap(b"\x07" * 32, "ab" * 16, 1)
+        connection.execute(insert(sealing_keys).values(**values, wrapped=wrapped))
+        erasing = pool.submit(Vault(engine, tmp_path / "keys").destroy, [gone])
+        with suppress(TimeoutError):
+            erasing.result(timeout=0.5)
+        connection.commit()
+        erasing.result(timeout=20)
+
+    assert vault.open("ab" * 16) == b"\x07" * 32
+    for made in (engine, killed):
+        made.dispose()
+
+
+def test_a_persons_tag_stays_the_same_and_is_nobody_elses(engine: Engine, tmp_path: Path) -> None:
+    """Whatever is destroyed meanwhile: a hold names the person by it."""
+    vault = Vault(engine, tmp_path / "keys")
+    key = vault.key_for("ada", "none", 2026)[0].key
+    before = vault.tag_of("ada")
+    assert vault.persons_of([key, "00" * 16]) == ["ada"]
+    vault.destroy([key])
+
+    assert Vault(engine, tmp_path / "keys").tag_of("ada") == before
+    assert Vault(engine, tmp_path / "other").tag_of("ada") != before != vault.tag_of("bob")
+    assert vault.persons_of([key]) == []
+    assert (tmp_path / "keys" / "vault.tag").stat().st_mode & 0o077 == 0
 
 
 def test_a_master_that_others_may_read_is_not_used(engine: Engine, tmp_path: Path) -> None:
