@@ -1,6 +1,6 @@
 """What ends with a key, and what no single person may end."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -150,10 +150,8 @@ def _grants(authority: Authority, lost: Lost, now: datetime) -> Iterator[tuple[s
 
 
 def _is_lost(lost: Lost, key: str, grant: Granted) -> bool:
-    if key not in lost:
-        return False
-    pairs: Collection[Pair] | None = lost[key]
-    return pairs is Whole or (grant.role, grant.prefix) in pairs
+    pairs = lost.get(key, ())
+    return pairs is None or (grant.role, grant.prefix) in pairs
 
 
 def _is_registrar(grant: Granted) -> bool:
