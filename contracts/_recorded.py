@@ -20,7 +20,8 @@ LogChangeProposed WitnessRetired<LogChangeProposed / RotateLogKey LogChangePropo
 HaltShard ShardHalted / ResumeShard ShardResumed / ReportTampering TamperingReported ;
 custody: CreateKey KeyCreated / Shred KeyShredded ;
 identity: Found Founded / ProposeKey KeyProposed KeyRegistered / ApproveKey KeyApproved KeyRegistered<KeyProposed / RotateKey
-KeyRotated / WithdrawRole RoleWithdrawn / RevokeKey KeyRevoked ;
+KeyRotated / WithdrawRole RoleWithdrawn / RevokeKey KeyRevoked / ProposeEnd EndProposed / ApproveEnd EndApproved
+RoleWithdrawn<EndProposed KeyRevoked<EndProposed ;
 inference: OpenRequest RequestOpened RouteDecided / StartAttempt AttemptStarted / EndAttempt AttemptCompleted AttemptFailed
 AttemptCancelled / SubmitReceipt ReceiptMatched ReceiptDisputed / ResolveDispute DisputeResolved / RefuteReceipt
 ReceiptRefuted / SettleReceipt ReceiptSettled / NotePayment ReceiptPaid / CloseRequest RequestClosed ;

@@ -51,7 +51,9 @@ WitnessRetired<LogChangeProposed / RotateLogKey keyholder LogChangeProposed LogK
 sequencer ShardHalted / ResumeShard operator ShardResumed / ReportTampering reader,sequencer TamperingReported ; custody:
 CreateKey process KeyCreated / Shred process KeyShredded ; identity: Found root Founded / ProposeKey registrar KeyProposed
 KeyRegistered / ApproveKey registrar KeyApproved KeyRegistered<KeyProposed / RotateKey self KeyRotated / WithdrawRole
-registrar,self RoleWithdrawn / RevokeKey registrar,self KeyRevoked ; inference: OpenRequest router RequestOpened RouteDecided
+registrar,self RoleWithdrawn / RevokeKey registrar,self KeyRevoked / ProposeEnd registrar EndProposed /
+ApproveEnd registrar EndApproved RoleWithdrawn<EndProposed KeyRevoked<EndProposed ;
+inference: OpenRequest router RequestOpened RouteDecided
 / StartAttempt router AttemptStarted / EndAttempt router AttemptCompleted AttemptFailed AttemptCancelled / SubmitReceipt gpu
 ReceiptMatched ReceiptDisputed / ResolveDispute arbiter DisputeResolved / RefuteReceipt oracle ReceiptRefuted / SettleReceipt
 process ReceiptSettled / NotePayment process ReceiptPaid / CloseRequest process,router RequestClosed ; liveness:
@@ -356,7 +358,8 @@ def changes_of(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str,
                 yield data["successor"], role, prefix, end, data["key"]
             yield data["key"], role, prefix, min(end, data.get("until", end), key=instant), None
     elif kind in ("identity.RoleWithdrawn", "identity.KeyRevoked"):
-        yield data["key"], data.get("role"), data.get("prefix", ""), None, None
+        for end in (data, *(data.get("ends") or ())):
+            yield end["key"], end.get("role"), end.get("prefix") or "", None, None
 
 
 def covers(prefix: str, subject: str) -> bool:

@@ -202,9 +202,9 @@ def test_one_officer_does_not_occupy_the_name_of_a_persons_erasure() -> None:
     one = erasure(proposed(erased(1)))
     right = an_order(erased(1), erased(2))
 
-    one.order(right, holds(), actor=BEN, person=BEN, now=NOW)
+    one.order(right, holds(), made(), actor=BEN, person=BEN, now=NOW)
     assert not one.ordered
-    one.order(right, holds(), actor=ANN, person=ANN, now=NOW)
+    one.order(right, holds(), made(), actor=ANN, person=ANN, now=NOW)
 
     assert one.ordered
     assert [entry.key for entry in one.keys] == [entry.key for entry in right.keys]

@@ -56,6 +56,14 @@ class Paper:
         return found
 
 
+class _Permitted(Asked):
+    """Everybody is registered here for everything."""
+
+    def may(self, key: str, role: str, stream: str) -> bool:
+        del key, role, stream
+        return True
+
+
 @dataclass
 class Refusal:
     """What a list's task was refused with."""
@@ -102,7 +110,7 @@ class Town:
         before = deepcopy(self.streams.kept)
         service = self.services[command.wire.context]
         try:
-            aggregate = service.decide(type(command).read(asked.data), Asked(asked, self.now, by, lambda *_: True))
+            aggregate = service.decide(type(command).read(asked.data), _Permitted(asked, self.now, by))
         except Refused:
             self.streams.kept = before
             raise

@@ -21,9 +21,11 @@ from adapters.sql import engine_for
 from adapters.sql.outbox import Outbox
 from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
+from commands import Grant
+from domain.identity.authority import WRITER
 from ops.worker.deciding import Decider
 from ops.worker.loop import Worker
-from tests.worker.world import NETWORK, writer
+from tests.worker.world import FAR, FOUNDING, NETWORK, writer
 
 CONTEXTS, PARTITIONS = 40, 3
 
@@ -73,6 +75,7 @@ async def deciding(
 ) -> AsyncIterator[tuple[Worker, "asyncio.Task[None]"]]:
     """A worker of one context, once it is given its partitions; stopped in the end, unless it has ended by itself."""
     client, store = {"bootstrap_servers": kafka}, Store(engine)
+    store.begin(FOUNDING, [Grant(writer.did, WRITER, "", FAR)])
     publisher = Publisher(Outbox(engine), client, signed_by({writer.did}, NETWORK))
     worker = Worker(store, Decider(store, writer, NETWORK, partitions), publisher, [context], client, partitions)
     running = asyncio.create_task(worker.run())
