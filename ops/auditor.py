@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
@@ -62,11 +63,15 @@ def log_signer(deployment: Deployment) -> NoteSigner:
 
 
 def writer_signed(deployment: Deployment) -> Verify:
-    """Whether one of the network's writers signed a record."""
-    writers = deployment.genesis.writers()
+    """Whether a writer of the network who was entitled then signed a record, as the one that it names."""
 
     def verify(did: str, value: bytes, signature: str) -> bool:
-        return did in writers and keys.verify(did, value, signature)
+        try:
+            document = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
+        is_named = isinstance(document, dict) and document.get("source") == did
+        return is_named and deployment.vouch(document, value, [("signature", signature.encode())])
 
     return verify
 

@@ -1,6 +1,6 @@
 """What a chain of hashes does not show: who signed each record, and that a checkpoint of the audit log covers it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -16,8 +16,8 @@ from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.entries import record_entry
 from adapters.tlog.notes import NoteInvalid, NoteKey
 from adapters.tlog.tree import Frontier, leaf_hash
+from adapters.vouching import Vouch
 
-Verify = Callable[[str, bytes, str], bool]
 PAGE = 2_000
 
 
@@ -25,18 +25,14 @@ class NotGenuine(Exception):
     """A record, or a checkpoint that should cover it, is not what it claims to be. The message names it."""
 
 
-def signed_by(writers: Collection[str], network: str, verify: Verify) -> Check:
-    """Each record is signed by one of the network's writers. The check raises NotGenuine."""
+def signed_by(vouch: Vouch) -> Check:
+    """Each record is signed by a writer of the network who was entitled then. The check raises NotGenuine."""
 
     def check(shard: str, record: Published) -> None:
         document = orjson.loads(record.value)
-        source = document.get("source")
-        if document.get("network") != network:
-            raise NotGenuine(f"{shard} {record.sequence} is of the network {str(document.get('network'))[:40]!r}")
-        if source not in writers:
-            raise NotGenuine(f"{shard} {record.sequence} is signed by {str(source)[:90]}, who is no writer of this network")
-        if not verify(source, record.value, record.signature):
-            raise NotGenuine(f"{shard} {record.sequence}: the writer did not sign these bytes")
+        if not vouch(document, record.value, record.headers):
+            said = f"{str(document.get('source'))[:90]}, for the network {str(document.get('network'))[:40]!r}"
+            raise NotGenuine(f"{shard} {record.sequence} says that it is by {said}: no writer who was entitled then signed it")
 
     return check
 

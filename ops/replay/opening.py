@@ -8,7 +8,6 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
-from adapters import keys
 from adapters.replay.cuts import AtCheckpoint, BadPosition, Cut, parse_position
 from adapters.replay.folding import Check, unchecked
 from adapters.replay.kafka import kafka_source
@@ -57,7 +56,7 @@ class Reading:
         if not self.asked.verify:
             return unchecked
         found = self.deployment
-        signed = signed_by(found.genesis.writers(), found.network, keys.verify)
+        signed = signed_by(found.vouch)
         if not self._checkpoints:
             return signed
         assert self.log is not None

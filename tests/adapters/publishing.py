@@ -134,7 +134,10 @@ class Network:
     def made(self, kind: str, number: int, signer: Signer = WRITER, **other: Any) -> tuple[bytes, list[tuple[str, bytes]]]:
         """A record of shard 0 that the store does not have, and its headers."""
         shard = f"{self.context}.{kind}/0"
-        document = {"sequence": f"{number:020d}", "shard": shard, "network": "test", "source": signer.did, **other}
+        document = {
+            "sequence": f"{number:020d}", "shard": shard, "network": "test", "source": signer.did,
+            "subject": f"{self.context}/key/k", "time": "2026-01-01T00:00:00.000000Z", **other,
+        }  # fmt: skip
         record = json.dumps(document).encode()
         return record, [("signature", signer.sign(record).encode())]
 

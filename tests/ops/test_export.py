@@ -27,6 +27,7 @@ from adapters.tlog.entries import record_entry
 from adapters.tlog.tiles import Tile
 from adapters.tlog.tree import leaf_hash
 from adapters.views.chain import ChainBroken
+from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, rfc3339, uuid7
 from domain.operations import Run
 from ops.cli.output import Exit
@@ -60,7 +61,7 @@ async def exporting(
     return await export(Asked(NETWORK, first, last, **options), folder, source)
 
 
-signed = signed_by([WRITER.did], NETWORK, verify)
+signed = signed_by(vouched_by(NETWORK, [WRITER.did], verify))
 
 
 # From both sources

@@ -27,6 +27,7 @@ from adapters.replay.verifying import NotGenuine, covered_by, signed_by
 from adapters.sql import reading
 from adapters.tlog.notes import NoteSigner
 from adapters.views import Projector, digest, positions_of
+from adapters.vouching import vouched_by
 from contracts import parse_event, partition_of
 from tests.adapters.logs import open_views
 from tests.adapters.replay.world import NETWORK, WRITER, SignedShard, World
@@ -186,7 +187,7 @@ def test_a_signature_of_a_stranger_is_found(tmp_path: Path) -> None:
     """The chain of hashes fits; only the signature tells."""
     world = World().fill(10, partitions=1)
     world.shards[0].append("s", "retired", START, signer=ed25519_signer(bytes([9]) * 32))
-    check = signed_by([WRITER.did], NETWORK, verify)
+    check = signed_by(vouched_by(NETWORK, [WRITER.did], verify))
 
     class InMemory:
         """A source that the audit log's sequencer, which would refuse the record, has not seen."""
@@ -196,10 +197,10 @@ def test_a_signature_of_a_stranger_is_found(tmp_path: Path) -> None:
                 yield [Published(record.offset, record.offset, record.value, dict(record.headers)["signature"].decode())]
 
     assert state(InMemory(), {"tally.events/0": 10}, check=check)
-    with pytest.raises(NotGenuine, match="10 is signed by did:key"):
+    with pytest.raises(NotGenuine, match="10 says that it is by did:key"):
         state(InMemory(), {"tally.events/0": 11}, check=check)
-    with pytest.raises(NotGenuine, match="of the network"):
-        state(InMemory(), {"tally.events/0": 1}, check=signed_by([WRITER.did], "elsewhere", verify))
+    with pytest.raises(NotGenuine, match="for the network"):
+        state(InMemory(), {"tally.events/0": 1}, check=signed_by(vouched_by("elsewhere", [WRITER.did], verify)))
 
 
 def test_a_signed_checkpoint_covers_what_is_below_it_and_nothing_else(world: World, log: LogSource, tmp_path: Path) -> None:
