@@ -144,10 +144,12 @@ class World:
     def propose(self, key: Key, kind: str = "propose", role: str = "providers.gpu", **more: Any) -> Call:
         signer = more.pop("signer", None) or self.random.choice(self.roots[1:])
         end = rfc3339(datetime.now(UTC) + timedelta(days=30))
-        proof = key.sign(f"spaceos/key-proof/1\n{self.network}\n{key.did}".encode())
+        name, subject = more.setdefault("id", uuid7()), f"identity/key/{key.did}"
+        wanted = ("spaceos/key-proof/2", self.network, "identity.ProposeKey", signer.did, name, subject, key.did)
+        proof = key.sign("\n".join(wanted).encode())
         roles = [{"role": role, "prefix": role.partition(".")[0] + "/"}]
         data = {"key": key.did, "roles": roles, "held_by": "load", "not_after": end, "proof": proof}
-        return self.call(kind, signer, "identity.ProposeKey", f"identity/key/{key.did}", data, **more)
+        return self.call(kind, signer, "identity.ProposeKey", subject, data, **more)
 
     def revoke(self, key: Key, signer: Key, **more: Any) -> Call:
         subject = f"identity/key/{key.did}"
