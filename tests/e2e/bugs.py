@@ -130,8 +130,14 @@ def clients_clock() -> None:
 @plant("I10")
 def revoked_key_cached() -> None:
     """What a key might do once it may do for ever."""
-    original = deciding.permitted
-    deciding.permitted = lambda known, *more: original(known and replace(known, revoked=False), *more)
+    original, before = deciding.permitted, dict[str, Any]()
+
+    def permitted(known: Any, *more: Any) -> Any:
+        if known is not None and not known.revoked:
+            before[known.key] = known
+        return original(before.get(known.key, known) if known is not None else None, *more)
+
+    deciding.permitted = permitted  # type: ignore[assignment]
 
 
 @plant("SIG")
