@@ -3,6 +3,7 @@
 Each is a function that a forked `spaceos` process calls before anything else (tests/forks.py).
 """
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import adapters.faust.group  # noqa: F401  imported here once, for all forks
 import ops.worker.checking as checking
 import ops.worker.deciding as deciding
 import projections.identity
-from adapters.kafka.publisher import Publisher
+from adapters.kafka.sending import Sending
 from adapters.keys import ed25519_signer
 from adapters.sql.driver import session
 from adapters.sql.store import Store
@@ -173,45 +174,46 @@ def another_key_signs() -> None:
 @plant("I1")
 def publisher_skips_after_an_error() -> None:
     """What could not be sent is taken as sent."""
-    original, due = Publisher._due, every(12)
+    original, due = Sending._due, every(12)
 
-    async def skipping(self: Publisher) -> Any:
+    async def skipping(self: Sending) -> Any:
         found = await original(self)
         return [(line, records[-1:]) for line, records in found] if due() else found
 
-    Publisher._due = skipping  # type: ignore[method-assign]
+    Sending._due = skipping  # type: ignore[method-assign]
 
 
 @plant("I5")
 def publisher_sorts() -> None:
     """Not by sequence, but by what looks as good."""
-    original = Publisher._due
+    original = Sending._due
 
-    async def sorting(self: Publisher) -> Any:
+    async def sorting(self: Sending) -> Any:
         found = await original(self)
         return [(line, [*sorted(records[:-1], key=lambda record: record.key), records[-1]]) for line, records in found]
 
-    Publisher._due = sorting  # type: ignore[method-assign]
+    Sending._due = sorting  # type: ignore[method-assign]
 
 
 @plant("I5")
 def repeats_come_first() -> None:
     """An outcome is repeated before it was published for the first time."""
-    original = Publisher._turn
+    original = Sending._turn
 
-    async def turn(self: Publisher, producer: Any) -> int:
+    async def turn(self: Sending) -> int:
         lines = [line for owned in self._owned.values() for line in owned.lines]
         real = [line.next for line in lines]
         for line in lines:
             line.next = 10**9
         try:
-            await self._repeat(producer)
+            await self._repeat()
+            await asyncio.gather(*(line.repeating for line in lines if line.repeating is not None))
         finally:
             for line, following in zip(lines, real, strict=True):
                 line.next = following
-        return await original(self, producer)
+        return await original(self)
 
-    Publisher._turn = turn  # type: ignore[method-assign]
+    Sending._turn = turn  # type: ignore[method-assign]
 
 
 # The projector
