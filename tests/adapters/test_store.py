@@ -298,7 +298,7 @@ def test_a_process_of_an_earlier_version_does_not_start_on_a_newer_schema(
     upgrade(engine, "store")
     earlier = tmp_path / "migrations"
     shutil.copytree(schema._MIGRATIONS, earlier)
-    for script in (earlier / "store" / "versions").glob("0006*.py"):
+    for script in (earlier / "store" / "versions").glob("0007*.py"):
         script.unlink()
     monkeypatch.setattr(schema, "_MIGRATIONS", earlier)
 
