@@ -9,7 +9,6 @@ from adapters.replay.sources import Published, Source
 from adapters.replay.watching import Saw, Touch, watched
 from adapters.sql import reading
 from adapters.views import Digest, ParkedStream, Projector, digest, parked_streams
-from adapters.vouching import Vouch, anybody
 from contracts import Record
 
 BATCH_RECORDS = 50_000
@@ -36,15 +35,13 @@ class Folded:
 class ScratchFold:
     """A projection folded in scratch tables. It can go on from where it is, watched or not."""
 
-    def __init__(
-        self, scratch: Scratch, *, watch: bool = False, batch_records: int = BATCH_RECORDS, vouch: Vouch = anybody
-    ) -> None:
+    def __init__(self, scratch: Scratch, *, watch: bool = False, batch_records: int = BATCH_RECORDS) -> None:
         """`watch` costs a look at every row before it is written; without it nobody is told what events do."""
         self.scratch, self._batch_records = scratch, batch_records
         self._saw: Saw | None = None
         projection = watched(scratch.projection, self._told) if watch else scratch.projection
         self._projector = Projector(
-            scratch.engine, projection, reader=scratch.reader, names=scratch.names, cached_rows=CACHED_ROWS, vouch=vouch
+            scratch.engine, projection, reader=scratch.reader, names=scratch.names, cached_rows=CACHED_ROWS
         )
         self._claimed = False
         self.events = 0
