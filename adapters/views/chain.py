@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from orjson import loads
 
 from adapters.views.positions import Position
-from adapters.vouching import Vouch, anybody
+from adapters.vouching import Vouch, anybody, signature_of
 from contracts import Event, Record, read_event
 
 
@@ -181,7 +181,7 @@ class FollowOnce:
     def __init__(self, shard: str, records: Sequence[Delivered], vouch: Vouch = anybody) -> None:
         self._shard, self._records, self._vouch = shard, records, vouch
         self._found: dict[tuple[int, str], Stretch] = {}
-        self._vouched: dict[bytes, bool] = {}
+        self._vouched: dict[tuple[bytes, str], bool] = {}
 
     def __call__(self, position: Position) -> Stretch:
         """What continues the position, see `follow`; of its end the place counts, not the claim."""
@@ -195,9 +195,11 @@ class FollowOnce:
         return {offset: what for stretch in self._found.values() for offset, what in stretch.strangers.items()}
 
     def _vouch_once(self, document: Mapping[str, Any], value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> bool:
-        if value not in self._vouched:
-            self._vouched[value] = self._vouch(document, value, headers)
-        return self._vouched[value]
+        # With the signature: anybody can publish our bytes without one, and before them.
+        signed = value, signature_of(headers)
+        if signed not in self._vouched:
+            self._vouched[signed] = self._vouch(document, value, headers)
+        return self._vouched[signed]
 
 
 _UNENTITLED = "signed by nobody who was entitled"

@@ -16,7 +16,7 @@ from adapters.replay.authentic import authentic
 from adapters.sql import engine_for, reading
 from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
-from adapters.views.chain import ChainBroken, follow
+from adapters.views.chain import ChainBroken, FollowOnce, follow
 from adapters.views.positions import Position
 from adapters.views.sets import ReaderSet
 from adapters.views.strangers import passed_over_in
@@ -123,7 +123,8 @@ def test_all_of_ours_is_followed_and_nothing_of_theirs(drawn: tuple[list[Arrived
     ours, position, begin = SignedShard(0).fill(LENGTH), Position(), 0
     found: list[bytes] = []
     for end in ends:
-        stretch = follow(ours.name, position, topic[begin:end], vouch=vouched_by(NETWORK, [WRITER.did], verify))
+        # As a set does, which remembers for whom somebody vouched.
+        stretch = FollowOnce(ours.name, topic[begin:end], vouched_by(NETWORK, [WRITER.did], verify))(position)
         assert stretch.gap is None
         found += [fact.record.value for fact in stretch.facts]
         position, begin = stretch.end, end
