@@ -130,6 +130,8 @@ class _Walk:
             sequence = int(document["sequence"])
             if sequence < expected:
                 known = self._hash_of(sequence)
+                if known == _hash(value) and not careful and self._is_signed_otherwise(sequence, delivered):
+                    return False
                 if known is None or known == _hash(value):
                     self.offset = delivered.offset + 1
                 elif self.taken and not careful:
@@ -165,6 +167,11 @@ class _Walk:
         if sequence >= self.position.next:
             return _hash(self.taken[sequence - self.position.next][1])
         return self.position.last_hash if sequence == self.position.next - 1 else None
+
+    def _is_signed_otherwise(self, sequence: int, delivered: Delivered) -> bool:
+        """Our bytes may have been published by a stranger first: which of the two is kept, the signature tells."""
+        taken = sequence - self.position.next
+        return taken >= 0 and signature_of(self.taken[taken][0].headers) != signature_of(delivered.headers)
 
     def _refuse(self, delivered: Delivered, value: bytes, document: Mapping[str, Any], why: str) -> None:
         if self._is_vouched(delivered, value, document):

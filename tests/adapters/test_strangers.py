@@ -206,3 +206,13 @@ def test_a_set_shows_what_it_passed_over_once(views: Engine) -> None:
         [passed] = passed_over_in(connection)
         assert (passed.shard, passed.records, passed.offset) == (shard.name, 3, 6)
         assert digest(connection, tally_projection()).rows == 1 + 4
+
+
+def test_of_two_copies_the_signed_one_is_kept() -> None:
+    """What is parked or exported keeps the signature beside the bytes."""
+    shard = SignedShard(0).fill(3)
+    copies = [replace(shard.records[0], headers=[]), *shard.records]
+
+    stretch = follow(shard.name, Position(), copies, vouch=vouched_by(NETWORK, [WRITER.did], verify))
+
+    assert [fact.delivered.headers for fact in stretch.facts] == [record.headers for record in shard.records]
