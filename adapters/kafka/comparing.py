@@ -242,8 +242,8 @@ class Comparing:
             return
         self.strangers += len(fresh)
         self._told[place] = max(fresh)
-        if records := self._seldom.count(f"{place.topic}/{place.partition}", len(fresh)):
-            log.warning("%s/%d holds %d strange records from offset %d on; passed over", *place, records, min(fresh))
+        if many := self._seldom.count(f"{place.topic}/{place.partition}", len(fresh)):
+            log.warning("%s/%d holds %d strange records from offset %d on; passed over", *place, many, min(fresh))
 
 
 def _back(look: _Look, span: int) -> int:
