@@ -182,13 +182,20 @@ def test_a_key_that_is_made_while_others_are_destroyed_is_not_under_a_destroyed_
                 pause()
             return wrapped
 
-    def before(_c: object, _cursor: object, sql: str, *_: object) -> None:
-        if place == "insert" and sql.lower().startswith("insert"):
+    inserted: list[str] = []
+
+    def before_statement(_c: object, _cursor: object, sql: str, *_: object) -> None:
+        if sql.lower().startswith("insert"):
+            inserted.append(sql)
+            if place == "insert":
+                pause()
+
+    def before_commit(_: object) -> None:
+        if place == "commit" and inserted:
             pause()
 
-    event.listen(making, "before_cursor_execute", before)
-    if place == "commit":
-        event.listen(making, "commit", pause)
+    event.listen(making, "before_cursor_execute", before_statement)
+    event.listen(making, "commit", before_commit)
     with ThreadPoolExecutor(2) as pool:
         made = pool.submit(Paused(making, tmp_path / "keys").key_for, "bob", "none", 2026)
         assert reached.wait(20)
