@@ -103,6 +103,7 @@ class Deployment:
         self.logs = home / "harness"
         self.logs.mkdir(parents=True)
         self.running: list[Running] = []
+        self.kept: list[Kept] = []
         self.journals: list[Path] = []
         self.made_anew: list[str] = []
         self._started = 0
@@ -159,6 +160,9 @@ class Deployment:
         asyncio.run(create_topics(topics_of_deployment(Composed(settings)), settings.kafka_client_options()))
 
     def end(self) -> None:
+        # A test that failed has not stopped them, and each life costs this process some files.
+        for kept in self.kept:
+            kept.let_go()
         for running in reversed(self.running):
             running.signal(signal.SIGCONT)
             running.signal(signal.SIGTERM)
@@ -329,14 +333,19 @@ class Kept:
         self._stopping = threading.Event()
         self._now: Running | None = None
         self._thread = threading.Thread(target=self._keep, daemon=True)
+        deployment.kept.append(self)
         self._thread.start()
 
     @property
     def now(self) -> Running | None:
         return self._now
 
-    def stop(self) -> None:
+    def let_go(self) -> None:
+        """Its life is the last."""
         self._stopping.set()
+
+    def stop(self) -> None:
+        self.let_go()
         if self._now is not None:
             self._now.stop()
         self._thread.join(30)
