@@ -127,12 +127,11 @@ def _say_compared(done: "Compared", *, apply: bool, exact: bool) -> None:
         say("The broker has these rules, and no others on our topics and groups")
         return
     if done.missing:
-        said = (
-            "Set {} rules that the broker lacked"
-            if apply
-            else "The broker lacks {} of these rules: spaceos topics acls --apply"
-        )
-        say(said, len(done.missing))
+        lacking = len(done.missing)
+        if apply:
+            say("Set {} rules that the broker lacked", lacking)
+        else:
+            say("The broker lacks {} of these rules; set them with: spaceos topics acls --apply", lacking)
     if done.others:
         _say_others(done.others, exact=exact)
 

@@ -63,11 +63,8 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def is_secured(folder: Path) -> bool:
-    """Whether the broker was started with users and an authorizer, the last time that it was."""
-    try:
-        return "\nauthorizer.class.name=" in (folder / "server.properties").read_text()
-    except FileNotFoundError:
-        return False
+    """Whether the broker was started with users and an authorizer of ours, the last time that it was."""
+    return login_file(folder).exists()
 
 
 def login_file(folder: Path) -> Path:

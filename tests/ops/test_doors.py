@@ -3,7 +3,7 @@
 import asyncio
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    InvalidTransactionTimeout,
     KafkaConnectionError,
     KafkaError,
     TopicAuthorizationFailedError,
@@ -26,7 +27,7 @@ from ops.doctor import Finding, Health, examine
 from ops.doors import compared, rules_of_deployment
 from ops.genesis import make_genesis
 from ops.local import kafka
-from ops.local.kafka_config import BROKER, USERS, User, login
+from ops.local.kafka_config import BROKER, TRANSACTION_MS, USERS, User, login
 from ops.settings import Settings
 from tests.forks import SPACEOS, run
 
@@ -66,14 +67,12 @@ def test_passwords_are_for_their_owner_and_stand_on_no_command_line_and_in_no_lo
     assert not [password for password in passwords if password in repr(login(folder, "worker"))]
 
 
+GUESS = {"sasl_plain_password": "guess"}
+
+
 @pytest.mark.parametrize(
     ("listener", "known"),
-    [
-        ("broker", {}),
-        ("broker", {"sasl_plain_password": "guess"}),
-        ("controller", {}),
-        ("controller", {"sasl_plain_password": "x"}),
-    ],
+    [("broker", {}), ("broker", GUESS), ("controller", {}), ("controller", GUESS)],
     ids=["without", "with a guess", "controller without", "controller with a guess"],
 )
 def test_who_has_no_password_is_not_let_in(home: Path, settings: Settings, listener: str, known: dict[str, str]) -> None:
@@ -116,15 +115,15 @@ async def join(client: dict[str, Any], group: str) -> None:
         await consumer.stop()
 
 
-async def transact(client: dict[str, Any], name: str) -> None:
-    producer = AIOKafkaProducer(**client, transactional_id=name, transaction_timeout_ms=5_000)
+async def transact(client: dict[str, Any], name: str, milliseconds: int = 5_000) -> None:
+    producer = AIOKafkaProducer(**client, transactional_id=name, transaction_timeout_ms=milliseconds)
     try:
         await producer.start()
     finally:
         await producer.stop()
 
 
-TRIED: dict[str, Callable[[dict[str, Any], str], Awaitable[None]]] = {
+TRIED: dict[str, Callable[[dict[str, Any], str], Coroutine[Any, Any, None]]] = {
     "write": write, "read": read, "join": join, "transact": transact,
 }  # fmt: skip
 
@@ -177,6 +176,15 @@ def test_each_is_let_to_what_it_needs(settings: Settings, user: User, what: str,
 def test_and_to_nothing_else(settings: Settings, user: User, what: str, where: str) -> None:
     with pytest.raises(REFUSED):
         asyncio.run(TRIED[what](settings.kafka_client_options(user), where))
+
+
+def test_no_transaction_stays_open_for_long(settings: Settings) -> None:
+    """What follows an open one is hidden from readers who ask for what is committed."""
+    operator = settings.kafka_client_options("operator")
+
+    asyncio.run(transact(operator, "brief", TRANSACTION_MS))
+    with pytest.raises(InvalidTransactionTimeout):
+        asyncio.run(transact(operator, "long", TRANSACTION_MS + 1))
 
 
 def test_every_rule_is_tried(settings: Settings) -> None:
