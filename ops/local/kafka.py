@@ -88,9 +88,9 @@ def start(home: Path, *, settings: Settings | None = None, timeout_seconds: floa
     with alone(folder):
         deadline = time.monotonic() + timeout_seconds
         running = recorded(folder / "pid")
-        # One that is found may be about to end.
-        if running is not None and running.alive and is_secured(folder) != settings.kafka_secure:
+        if running is not None and is_secured(folder) != settings.kafka_secure:
             raise OtherDoors(_other_doors(folder))
+        # One that is found may be about to end.
         if running is None or not _comes_to_answer(running, folder, deadline):
             machine = _Machine(find_java(settings), jars(settings.cache))
             is_new = not _ports_file(folder).exists()
