@@ -4,8 +4,10 @@ Only what is allowed is ever written: a broker with an authorizer refuses the re
 is true.
 """
 
+import asyncio
 import shlex
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,6 +21,8 @@ from aiokafka.protocol.admin import (
     DescribeAclsRequest,
 )
 
+TOLD_SECONDS = 10.0
+PAUSE_SECONDS = 0.02
 EVERYBODY = "User:*"
 """Whoever is let in."""
 
@@ -187,30 +191,47 @@ def compare_rules(wanted: Collection[Rule], known: Collection[Rule]) -> Compared
 async def known_rules(client: Mapping[str, Any]) -> list[Rule]:
     """All that the broker knows. Raises NoAuthorizer, NotAllowed, KafkaError."""
     async with _admin(client) as admin:
-        asked = DescribeAclsRequest(On.ANY, None, Pattern.ANY, None, None, May.ANY, _ANY_PERMISSION)
-        answer: Any = await admin._send_request(asked)
+        return await _known(admin)
+
+
+async def add_rules(rules: Sequence[Rule], client: Mapping[str, Any]) -> None:
+    """Have the broker know these, too, and return when it does; what it knows already stays as it is.
+
+    Raises NoAuthorizer, NotAllowed, KafkaError.
+    """
+    async with _admin(client) as admin:
+        answer: Any = await admin._send_request(_Create(rules))
+        for code, said in answer.creation_responses:
+            _check(code, said)
+        await _until(admin, lambda known: set(rules) <= known)
+
+
+async def remove_rules(rules: Sequence[Rule], client: Mapping[str, Any]) -> None:
+    """Exactly these, no others that they cover; return when it is so. Raises NoAuthorizer, NotAllowed, KafkaError."""
+    async with _admin(client) as admin:
+        answer: Any = await admin._send_request(_Delete(rules))
+        for code, said, _ in answer.filter_responses:
+            _check(code, said)
+        await _until(admin, lambda known: not set(rules) & known)
+
+
+async def _until(admin: Any, is_so: Callable[[set[Rule]], bool]) -> None:
+    # The controller answers when it has written them, and the broker keeps to them when it has read that.
+    deadline = time.monotonic() + TOLD_SECONDS
+    while not is_so(set(await _known(admin))):
+        if time.monotonic() > deadline:
+            raise NotAllowed(f"the broker took the rules and does not show them after {TOLD_SECONDS:g} s; try again")
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _known(admin: Any) -> list[Rule]:
+    answer = await admin._send_request(DescribeAclsRequest(On.ANY, None, Pattern.ANY, None, None, May.ANY, _ANY_PERMISSION))
     _check(answer.error_code, answer.error_message)
     return [
         Rule(on, name, principal, may, pattern, host, permission)
         for on, name, pattern, rules in answer.resources
         for principal, host, may, permission in rules
     ]
-
-
-async def add_rules(rules: Sequence[Rule], client: Mapping[str, Any]) -> None:
-    """Have the broker know these, too; what it knows already stays as it is. Raises NoAuthorizer, NotAllowed, KafkaError."""
-    async with _admin(client) as admin:
-        answer: Any = await admin._send_request(_Create(rules))
-    for code, said in answer.creation_responses:
-        _check(code, said)
-
-
-async def remove_rules(rules: Sequence[Rule], client: Mapping[str, Any]) -> None:
-    """Exactly these, no others that they cover. Raises NoAuthorizer, NotAllowed, KafkaError."""
-    async with _admin(client) as admin:
-        answer: Any = await admin._send_request(_Delete(rules))
-    for code, said, _ in answer.filter_responses:
-        _check(code, said)
 
 
 def _row(rule: Rule) -> tuple[Any, ...]:

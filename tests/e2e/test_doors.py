@@ -22,6 +22,9 @@ from tests.forks import SPACEOS, run
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
+PARTS = ("worker-1", "projectors", "auditor")
+
+
 class Secured:
     """A deployment that is begun, started and asked by an operator's own commands."""
 
@@ -36,6 +39,11 @@ class Secured:
 
     def spaceos(self, *arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
         return run(SPACEOS, [*arguments], self.environment, given=given)
+
+    def is_up(self) -> bool:
+        """All parts were started: topics and rules are there."""
+        path = self.settings.home / "up.json"
+        return path.exists() and len(json.loads(path.read_bytes())["parts"]) == len(PARTS)
 
     def end(self) -> list[dict[str, object]]:
         """What `spaceos up` had to tell."""
@@ -57,6 +65,8 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
 def test_what_is_asked_is_decided_and_shown_and_nobody_else_writes_what_the_worker_does(secured: Secured) -> None:
     data = {"roots": secured.genesis.roots(), "quorum": 2, "chain_id": 800_000, "profile": "consumer"}
     line = json.dumps({"type": "identity.Found", "subject": "identity/network/dev", "data": data})
+
+    until(secured.is_up, "the start")
 
     [said] = secured.spaceos("send", "-k", "root-1", "--timeout-seconds", "60", "--json", given=line).stdout.splitlines()
 

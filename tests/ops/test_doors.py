@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 
 from adapters.kafka.acls import May, On, Rule, add_rules, known_rules
-from adapters.kafka.bare import bare_consumer
+from adapters.kafka.bare import bare_consumer, tell_topics
 from adapters.kafka.topics import Topic, create_topics, describe_topics
 from ops.compose import Deployment
 from ops.doctor import Finding, Health, examine
@@ -100,7 +100,7 @@ async def write(client: dict[str, Any], topic: str) -> None:
 async def read(client: dict[str, Any], topic: str) -> None:
     async with bare_consumer(client) as consumer:
         consumer.assign([TopicPartition(topic, 0)])
-        await consumer.end_offsets([TopicPartition(topic, 0)])
+        await tell_topics(consumer, [topic])
         consumer.seek(TopicPartition(topic, 0), 0)
         await consumer.getmany(timeout_ms=500)
 
