@@ -14,26 +14,31 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar, assert_never, cast
 
 from commands._authority import AuthorityChange, AuthorityTable, Grant, Limit, Withdrawal, changed, was_given_by
+from commands._carried import NOT_RECORDED, Stands, opened
 from contracts import (
     AdoptParameter,
+    BadRecord,
+    Carried,
     Command,
     CommandRecord,
     Event,
+    EventId,
     Halt,
     Lift,
     PolicyCommand,
+    Record,
     contexts,
     is_policy,
     policy_stream,
     recorded_by,
 )
-from domain import Aggregate, StreamAdvanced
-from domain._policy import Policy
+from domain import Aggregate, Refused, StreamAdvanced
+from domain._policy import CauseDiffers, Policy
 from domain.identity.authority import Authority, covers
 
 __all__ = [
-    "Asked", "AuthorityChange", "AuthorityTable", "Grant", "Limit", "Service", "Streams", "Verify", "Withdrawal",
-    "changed", "service_class", "services", "was_given_by",
+    "NOT_RECORDED", "Asked", "AuthorityChange", "AuthorityTable", "Grant", "Limit", "Service", "Stands", "Streams", "Verify",
+    "Withdrawal", "changed", "service_class", "services", "was_given_by",
 ]  # fmt: skip
 
 A = TypeVar("A", bound=Aggregate[Any])
@@ -66,6 +71,8 @@ class Asked:
     """Who holds the signer's key: the first key of its chain of rotations. Two keys of one person are not two persons."""
     table: Authority | None = None
     """Where it is asked who may act."""
+    stands: Stands | None = None
+    """Where it is asked whether another context recorded what the command carries."""
 
     def __post_init__(self) -> None:
         self.person = self.person or self.record.source
@@ -138,6 +145,19 @@ class Service:
         """Another aggregate of this context, to look at only."""
         return self._streams.load(kind, stream)
 
+    def carried(self, carried: Carried, field: str, refusal: type[Refused]) -> Record:
+        """The record in the command's field, verified: amounts, recipients and references are taken from it.
+
+        Raises the refusal where it is not what another context recorded here. That it serves this stream, and once, is for
+        the rule to say.
+        """
+        if self.asked.stands is None:
+            raise LookupError("this decision was given no store to look for what is carried")
+        try:
+            return opened(carried, self.asked.record.network, self.verify, self.asked.stands)
+        except BadRecord as error:
+            raise refusal(f"the carried record's {error.field} {error.rule}", field) from None
+
     def authority(self, event: Event, recorded: datetime) -> Iterable[AuthorityChange]:
         """How the event changes who may act. Only identity's events do."""
         del event, recorded
@@ -168,13 +188,24 @@ class Service:
         policy, now = self.load(Policy), self.asked.now
         match command:
             case AdoptParameter():
-                policy.adopt(command, now)
+                policy.adopt(command, now, self._cause(command))
             case Halt():
                 policy.halt(command, now)
             case Lift():
                 policy.lift(command)
             case _:
                 assert_never(command)
+
+    def _cause(self, command: AdoptParameter) -> EventId | None:
+        """What governance set, where the command brings it: nothing else is adopted in its name."""
+        if command.cause is None:
+            return None
+        record = self.carried(command.cause, "cause", CauseDiffers)
+        said = {name: record.document["data"].get(name) for name in ("value", "version")}
+        asked = command.model_dump(mode="json", include={"value", "version"})
+        if record.subject != f"governance/parameter/{self.context}.{command.name}" or said != asked:
+            raise CauseDiffers(f"{record.subject} was set to {said['value']}, version {said['version']}", "cause")
+        return EventId(record.id)
 
 
 def services(streams: Streams, verify: Verify) -> Iterator[Service]:

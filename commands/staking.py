@@ -1,10 +1,10 @@
 """Asking staking: put at risk and take out, register devices, accuse, witness, dispute, execute."""
 
 from datetime import timedelta
-from typing import assert_never
+from typing import assert_never, cast
 
 from commands import Service
-from contracts import BadDocument, BadRecord, Uuid, parse_command, parse_strictly
+from contracts import BadDocument, BadRecord, EventId, StreamName, Uuid, parse_command, parse_strictly, read_event
 from contracts.staking import (
     ATTEST_SECONDS,
     STAKING,
@@ -51,8 +51,9 @@ from contracts.staking import (
     key_claim_stream,
     serial_stream,
 )
+from contracts.treasury import Held
 from domain import Refused
-from domain.staking import BaseDiffers, NotAttested, NotEquivocal, NotExecuted, NotRefuted, StillOpen
+from domain.staking import BaseDiffers, NotAttested, NotEquivocal, NotExecuted, NotHeld, NotRefuted, StillOpen
 from domain.staking.arithmetic import epoch_at, starts
 from domain.staking.cases import SlashCase
 from domain.staking.collateral import Collateral
@@ -103,7 +104,9 @@ class Staking(Service):
         collateral, now = self.load(Collateral), self.asked.now
         match command:
             case Stake():
-                collateral.stake(command, now, self._terms)
+                record = self.carried(command.held, "held", NotHeld)
+                held = cast("Held", read_event(record.document))
+                collateral.stake(held, StreamName(record.subject), EventId(record.id), now, self._terms)
             case RequestUnstake():
                 collateral.request_unstake(command, Uuid(self.asked.record.id), now, self._terms)
             case CancelUnstake():

@@ -4,6 +4,7 @@ A module here is a context: its commands, its events and the unions that close t
 in the modules whose names begin with an underscore and is imported from this package.
 """
 
+from contracts._carried import Base64Url, Carried, Signature, carried_by
 from contracts._json import BadDocument, parse_strictly
 from contracts._language import (
     Command,
@@ -106,6 +107,8 @@ __all__ = [
     "AuthorityPosition",
     "BadDocument",
     "BadRecord",
+    "Base64Url",
+    "Carried",
     "Command",
     "CommandRecord",
     "Count",
@@ -140,6 +143,7 @@ __all__ = [
     "Scope",
     "Sealed",
     "SealingKeyId",
+    "Signature",
     "StreamId",
     "StreamName",
     "Timestamp",
@@ -149,6 +153,7 @@ __all__ = [
     "Value",
     "Wire",
     "authority_positions",
+    "carried_by",
     "command_class",
     "consents",
     "contexts",

@@ -12,8 +12,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from contracts._carried import Carried
 from contracts._language import Command, Event, Message, Value
-from contracts._values import AtomicText, Count, StreamName, Timestamp
+from contracts._values import AtomicText, Count, EventId, StreamName, Timestamp
 
 Scope = Literal[
     "minting", "withdrawals", "bridge", "staking", "rewards", "vault", "insurance", "rwa", "gateway", "inference", "all",
@@ -39,6 +40,10 @@ PolicyVersion = Annotated[Count, Field(ge=2)] | None
 """In a decision's event: by which of its context's policies it was made; None where nothing had been adopted."""
 
 
+class ParameterSetRecord(Carried, of="governance.ParameterSet"):
+    """That governance set the parameter, in the stream `governance/parameter/<context>.<name>`."""
+
+
 class AdoptParameter(Command, everywhere=True, role="process", stream="policy"):
     """Decide by another value from now on. What is decided already, or open, keeps the one that it began with."""
 
@@ -46,6 +51,8 @@ class AdoptParameter(Command, everywhere=True, role="process", stream="policy"):
     value: ParameterValue
     version: ParameterVersion
     """Of this parameter, as governance counts it."""
+    cause: ParameterSetRecord | None = None
+    """Governance's own record of it, value and version equal."""
 
 
 class Halt(Command, everywhere=True, role="process", stream="policy"):
@@ -69,6 +76,8 @@ class ParameterAdopted(Event, everywhere=True, retention="financial"):
     policy_version: Annotated[Count, Field(ge=2)]
     """Of the context's parameters together, as its decisions name it; 1 is what the white paper says."""
     at: Timestamp
+    cause: EventId | None = None
+    """What governance recorded, where it was carried."""
 
 
 class Halted(Event, everywhere=True, retention="financial"):

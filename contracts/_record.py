@@ -8,7 +8,7 @@ import hashlib
 import re
 import struct
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -231,11 +231,17 @@ def _time(document: Mapping[str, Any], name: str) -> datetime:
 class Record:
     """An event of our own log: its bytes and what they say. Reading it does not verify it; the chain does."""
 
-    __slots__ = ("document", "value")
+    __slots__ = ("document", "headers", "value")
 
-    def __init__(self, value: bytes, document: Mapping[str, Any]) -> None:
+    def __init__(self, value: bytes, document: Mapping[str, Any], headers: Sequence[tuple[str, bytes | None]] = ()) -> None:
         self.value = value
         self.document = document
+        self.headers = headers
+
+    @property
+    def signature(self) -> str:
+        """As its header says it; empty where that is not known."""
+        return (dict(self.headers).get("signature") or b"").decode("ascii", "replace")
 
     @property
     def id(self) -> str:
@@ -332,6 +338,6 @@ class Record:
         )
 
 
-def parse_event(value: bytes) -> Record:
+def parse_event(value: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Record:
     """A record of our own log. Raises orjson.JSONDecodeError; whether the bytes are ours is the chain's to say."""
-    return Record(value, orjson.loads(value))
+    return Record(value, orjson.loads(value), headers)

@@ -19,7 +19,7 @@ from contracts._policy import Parameters, PolicyVersion
 from contracts._values import Address, AtomicText, Count, Did, Digest, EventId, Flag, Label, Money, StreamName, Timestamp, Uuid
 from contracts.liveness import SLOTS_PER_EPOCH
 from contracts.providers import Tier
-from contracts.treasury import HoldId, LedgerAccount
+from contracts.treasury import HeldRecord, HoldId, LedgerAccount
 
 SPACE = 10**4
 """Units of one SPACE (white paper 9.2)."""
@@ -210,13 +210,11 @@ STREAM_IDS: Mapping[str, type[AtomicText]] = {
 """What the streams of each kind are named by."""
 
 
-class Stake(Command, role="staking.process", stream="staking/collateral", halted_by="staking"):
+class Stake(Command, version=2, role="staking.process", stream="staking/collateral", halted_by="staking"):
     """Put at risk what an account holds for it. The holder asks for it by the hold's purpose, `stake:<stream>`."""
 
-    amount: PositiveSpace
-    hold: HoldId
-    account: StreamName
-    """The treasury's, in which the hold is."""
+    held: HeldRecord
+    """Says the account, the hold and how much."""
 
 
 class RequestUnstake(Command, role=("staking.holder", "staking.process"), stream="staking/collateral"):
@@ -425,6 +423,8 @@ class Staked(Event, retention="financial"):
     account: StreamName
     active: SpaceUnits
     epoch: Count
+    cause: EventId | None = None
+    """The `treasury.Held`; what was staked before it had to be carried names none."""
 
     def legs(self, stream: str) -> Iterable[Leg]:
         return move(clearing_account(stream), collateral_account(stream), "SPACE", self.amount)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from contracts._carried import Carried
 from contracts._language import Command, Event, Value
 from contracts._money import Amount, Asset, AssetName, Leg, move
 from contracts._policy import Parameters, PolicyVersion
@@ -878,6 +879,10 @@ class Held(Event, retention="financial"):
     amount: Amount
     purpose: Purpose
     expires_at: Timestamp
+
+
+class HeldRecord(Carried, of="treasury.Held"):
+    """What an account holds, how much and for what, as another context's command carries it."""
 
 
 class Captured(Event, retention="financial"):

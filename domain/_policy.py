@@ -12,6 +12,7 @@ from contracts import (
     LONGEST_HALT,
     AdoptParameter,
     Command,
+    EventId,
     Halt,
     Halted,
     Lift,
@@ -45,6 +46,10 @@ class OutOfBounds(Refused):
 
 class OlderVersion(Refused):
     """A version of the parameter that is as new was adopted, with another value, or a newer one."""
+
+
+class CauseDiffers(Refused):
+    """What is carried as the cause is no record of this network, or says something else."""
 
 
 class NotInScope(Refused):
@@ -108,8 +113,8 @@ class Policy(Aggregate[PolicyEvent]):
             self._ever[name] = (len(self.adopted), values)
         return values
 
-    def adopt(self, command: AdoptParameter, now: datetime) -> None:
-        """Raises NotThePolicy, NotMutable, OlderVersion, OutOfBounds."""
+    def adopt(self, command: AdoptParameter, now: datetime, cause: EventId | None = None) -> None:
+        """`cause` is the carried record's id. Raises NotThePolicy, NotMutable, OlderVersion, OutOfBounds."""
         self._require_name()
         kind = parameters_class(self.context)
         if command.name not in kind.names():
@@ -122,7 +127,8 @@ class Policy(Aggregate[PolicyEvent]):
             return
         _require_bounds(self.parameters(kind), command)
         adopted = own_class(ParameterAdopted, self.context)
-        self.record(adopted(**dict(command), policy_version=len(self.adopted) + 2, at=now))
+        said = {**dict(command), "cause": cause}
+        self.record(adopted(**said, policy_version=len(self.adopted) + 2, at=now))
 
     def halt(self, command: Halt, now: datetime) -> None:
         """Raises NotThePolicy, NotInScope, AlreadyOver, HaltTooLong."""

@@ -7,9 +7,10 @@ It shares no code with the system: one file, the standard library. Its inputs ar
 Exit code 0: everything held. 1: something did not, and it is named. 2: the input is incomplete, so nothing can be said.
 
     M1 supply, and no coin above its reserves · M2 one reference, one mint · M3 balances, holds and freezes · M4 payouts
-    follow burns · M5 limits and two persons · M6 the cap of SPACE · M7 stakes · M8 nobody claims more than its row of the last
-    root, and rows are what was earned · M9 a receipt is settled, captured and split once · M10 the ledger: every event sums
-    to zero, balances are their entries, nothing is missing · M11 decisions name the policy in force, and fees are divided by it
+    follow burns · M5 limits and two persons · M6 the cap of SPACE · M7 stakes, each what its cause says was held, once ·
+    M8 nobody claims more than its row of the last root, and rows are what was earned · M9 a receipt is settled, captured and
+    split once · M10 the ledger: every event sums to zero, balances are their entries, nothing is missing · M11 decisions name
+    the policy in force, and fees are divided by it
 """
 
 import argparse
@@ -112,6 +113,9 @@ class Judge:
         self.outflow: dict[str, tuple[datetime, int]] = {}
         self.issued = self.burned = 0
         self.stakes: Counter[str] = Counter()
+        self.held: dict[str, dict[str, Any]] = {}
+        """By its id, each `Held` that another context may carry."""
+        self.carried: set[str] = set()
         self.earned: Counter[str] = Counter()
         self.earned_in: dict[str, Counter[int]] = defaultdict(Counter)
         """By epoch, what each earner's stream adds up to."""
@@ -138,6 +142,8 @@ class Judge:
             if name == "ParameterAdopted":
                 data = document["data"]
                 self.adopted[context].append((_moment(document["time"]), data["name"], data["value"]))
+            elif document["type"] == "treasury.Held":
+                self.held[document["id"]] = {**document["data"], "account": document["subject"]}
         for document in events:
             self._event(document)
         self._at_the_end()
@@ -333,12 +339,25 @@ class Judge:
                 self._claimed(stream, data)
             case "staking.Staked":
                 self.stakes[stream] += int(data["amount"])
+                if "cause" in data:
+                    self._staked(f"staking/collateral/{stream}", data)
             case "staking.Withdrawn" | "staking.Slashed":
                 self.stakes[stream] -= int(data["amount"])
                 if self.stakes[stream] < 0:
                     self._say("M7", f"{stream} has {self.stakes[stream]} units at stake")
             case "inference.ReceiptSettled":
                 self.settled[stream] += 1
+
+    def _staked(self, stream: str, data: dict[str, Any]) -> None:
+        held, cause = self.held.get(data["cause"]), data["cause"]
+        said = ("SPACE", int(data["amount"]), data["account"], data["hold"], f"stake:{stream}")
+        if held is None:
+            self._say("M7", f"it names {cause}, which is no hold of the treasury")
+        elif said != (held["amount"]["asset"], _units(held["amount"]), held["account"], held["hold"], held["purpose"]):
+            self._say("M7", f"it is not what {cause} says was held, of whom, and for whom")
+        if cause in self.carried:
+            self._say("M7", f"{cause} was staked before")
+        self.carried.add(cause)
 
     def _earned(self, stream: str, data: dict[str, Any]) -> None:
         self.earned[stream] += _units(data["amount"])

@@ -57,6 +57,7 @@ from projections.treasury import (
     treasury,
     withdrawals_under_way,
 )
+from projections.treasury.carried import holds_to_carry
 from projections.treasury.due import CoinTurn, Minting, coin_turns, next_overdue
 from streams import Desk, Stream, Task, TodoList, World
 
@@ -72,6 +73,7 @@ reviewed anyway."""
 def streams(world: World) -> Iterator[Stream]:
     rail = PAYOUT_RAIL if world.outside is None else Rail(world.outside.rail)
     yield treasury()
+    yield holds_to_carry()
     yield TodoList("issue_when_money_is_available", issue_when_money_is_available)
     yield TodoList("pay_when_burned", partial(pay_when_burned, rail))
     yield TodoList("reissue_when_payout_returns", reissue_when_payout_returns)

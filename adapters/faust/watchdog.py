@@ -31,6 +31,10 @@ class Stalled(Exception):
     """No poll, or no progress, for too long."""
 
 
+class TopicsChanged(RuntimeError):
+    """A topic that was not there, or was, is now, or is not: who has what is shared out by those that there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What the broker said of the topics that were asked for: partitions of each that is there, and their ends."""
@@ -151,7 +155,7 @@ class Watchdog:
                 continue
 
     async def run(self) -> None:
-        """Raises Stalled, PartitionsChanged."""
+        """Raises Stalled, TopicsChanged, PartitionsChanged."""
         self.busy_at = looked_at = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -174,9 +178,13 @@ class Watchdog:
 
     async def _look(self) -> None:
         seen = await self._lookout.look(self._topics)
-        for topic, found in self._mine(seen.partitions).items():
-            if found != self._partitions.get(topic, found):
-                raise PartitionsChanged(topic, found, self._partitions[topic])
+        found = self._mine(seen.partitions)
+        if changed := found.keys() ^ self._partitions.keys():
+            there = [f"{topic} is {'there' if topic in found else 'gone'}" for topic in sorted(changed)]
+            raise TopicsChanged(f"{', '.join(there)}: the group begins anew")
+        for topic, partitions in found.items():
+            if partitions != self._partitions[topic]:
+                raise PartitionsChanged(topic, partitions, self._partitions[topic])
         for tp in {TP(*tp) for tp in self._app.consumer.assignment()}:
             self._progress(tp, seen.ends[tp], await self._app.consumer.position(tp))
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import orjson
-from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy import Connection, Engine, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from adapters import clock
@@ -149,6 +149,18 @@ class Store:
     def _alone(self, connection: Connection) -> None:
         if self._postgresql:
             connection.exec_driver_sql(_ALONE)
+
+    def values(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+        """What was recorded at each shard and sequence, `("treasury.events/3", 17)`; missing where nothing was."""
+        names = {shard.events: shard.id for shard in self.shards()}
+        wanted = {(names[shard], sequence): (shard, sequence) for shard, sequence in places if shard in names}
+        if not wanted:
+            return {}
+        table = tables.events
+        statement = select(table.c.shard, table.c.sequence, table.c.value)
+        with reading(self.engine) as connection:
+            rows = connection.execute(statement.where(tuple_(table.c.shard, table.c.sequence).in_(list(wanted)))).all()
+        return {wanted[row.shard, row.sequence]: bytes(row.value) for row in rows}
 
     # Reading before a decision
 

@@ -107,7 +107,7 @@ class _Walk:
     def stretch(self, read: Read) -> Stretch:
         facts: list[Fact] = []
         for delivered, value, document in self.taken:
-            record, sequence = Record(value, document), self.position.next + len(facts)
+            record, sequence = Record(value, document, delivered.headers), self.position.next + len(facts)
             try:
                 facts.append(Fact(record, sequence, delivered, read(document)))
             except Exception as error:

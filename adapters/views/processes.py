@@ -232,7 +232,7 @@ class ProcessReader:
         rows = await in_thread(waiting_in, self._engine, self.name, stream, limit + 1)
         for applied, row in enumerate(rows[:limit]):
             try:
-                record = parse_event(row.value)
+                record = parse_event(row.value, headers_of(row))
                 await self._send(self._wishes(read_event(record.document), record, headers_of(row)))
             except Exception as error:
                 if _is_the_worlds(error):

@@ -14,7 +14,7 @@ from adapters.sql import is_transient
 from adapters.views import positions
 from adapters.views.chain import Delivered, Fact, Stretch, follow
 from adapters.views.columns import Unwritable
-from adapters.views.parked import Parked, note_failure, park, release, waiting_events, waiting_shard
+from adapters.views.parked import Parked, headers_of, note_failure, park, release, waiting_events, waiting_shard
 from adapters.views.places import Applied, Places
 from adapters.views.positions import Fenced, Move, Otherwise, Position
 from adapters.views.session import CACHED_ROWS, Snapshot, SqlSession
@@ -195,7 +195,7 @@ class Projector:
             session.connect(lambda: connection)
             try:
                 with connection.begin_nested():
-                    record = parse_event(row.value)
+                    record = parse_event(row.value, headers_of(row))
                     self._projection.fold(read_event(record.document), record, session)
                     session.flush(connection)
                     release(connection, self.name, shard, row.sequence)

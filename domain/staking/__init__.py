@@ -48,7 +48,7 @@ class NothingLeft(Refused):
 
 
 class NotHeld(Refused):
-    """The case holds nothing of this collateral."""
+    """The case holds nothing of this collateral, or the treasury nothing for it."""
 
 
 class AlreadySlashed(Refused):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from contracts import Did, Uuid
+from contracts import Did, EventId, StreamName, Uuid, rfc3339
 from contracts.providers import Tier
 from contracts.staking import (
     DEVICE_BOND,
@@ -31,7 +31,6 @@ from contracts.staking import (
     RequestUnstake,
     Slash,
     Slashed,
-    Stake,
     Staked,
     StakingParameters,
     SuspendDevice,
@@ -45,6 +44,7 @@ from contracts.staking import (
     named_collateral,
     serial_stream,
 )
+from contracts.treasury import Held
 from domain import Aggregate
 from domain.staking import (
     AddressedWrongly,
@@ -67,7 +67,8 @@ from domain.staking import (
     require_space,
 )
 from domain.staking.arithmetic import epoch_at, first_full_epoch, tier_of
-from domain.staking.holding import Held, Holding
+from domain.staking.holding import Held as HeldByCase
+from domain.staking.holding import Holding
 
 _MINIMUM = {"stake": 0, "bond": DEVICE_BOND, "oracle": ORACLE_MINIMUM}
 _SUBJECT = {"stake": re.compile(r"0x[0-9a-f]{40}"), "bond": re.compile(r".+"), "oracle": re.compile(Did.pattern)}
@@ -111,21 +112,33 @@ class Collateral(Aggregate[CollateralEvent]):
     def subject(self) -> str:
         return named_collateral(self.stream)[1]
 
-    def stake(self, command: Stake, now: datetime, terms: StakingParameters = STAKING) -> None:
-        """Put at risk. Raises AddressedWrongly, HoldUsed, Tombstoned, BelowMinimum."""
+    def stake(self, held: Held, account: StreamName, cause: EventId, now: datetime, terms: StakingParameters = STAKING) -> None:
+        """Put at risk what an account of the treasury holds for it; `cause` is the id of the record that says so.
+
+        Raises AddressedWrongly, NotHeld, HoldUsed, Tombstoned, BelowMinimum.
+        """
         self._require_name()
-        require_space(command.account)
-        found = next((f for f in self.fundings if (f.account, f.hold) == (command.account, command.hold)), None)
+        units = held.amount.units
+        if held.purpose != f"stake:{self.stream}":
+            raise NotHeld(f"it is held for {held.purpose}, not for stake:{self.stream}", "held")
+        if held.amount.asset != "SPACE" or not units:
+            raise NotHeld("it is held in another asset than SPACE, or nothing is", "held")
+        require_space(account)
+        found = next((f for f in self.fundings if (f.account, f.hold) == (account, held.hold)), None)
         if found is not None:
-            if found.units != command.amount:
-                raise HoldUsed(field="hold")
+            if found.units != units:
+                raise HoldUsed(field="held")
             return
+        # A record is for ever, and what it says was held is let go some day.
+        if held.expires_at <= now:
+            raise NotHeld(f"it was held until {rfc3339(held.expires_at)}", "held")
         if self.tombstones:
             raise Tombstoned
-        active = self.holding.active + command.amount
+        active = self.holding.active + units
         if active < _MINIMUM[self.kind]:
-            raise BelowMinimum(f"{active} units would be active, {_MINIMUM[self.kind]} are needed", "amount")
-        self.record(Staked(active=active, epoch=epoch_at(now), **dict(command)))
+            raise BelowMinimum(f"{active} units would be active, {_MINIMUM[self.kind]} are needed", "held")
+        staked = Staked(amount=units, hold=held.hold, account=account, active=active, epoch=epoch_at(now), cause=cause)
+        self.record(staked)
         self._change_tier(now, terms)
 
     def request_unstake(
@@ -291,7 +304,7 @@ class Collateral(Aggregate[CollateralEvent]):
                 self.holding.withdraw(event.request, event.amount, event.epoch)
             case HeldForCase():
                 parts = {str(part.request): part.units for part in event.from_unbonding}
-                self.holding.holds[event.case] = Held(event.from_active, parts)
+                self.holding.holds[event.case] = HeldByCase(event.from_active, parts)
             case HoldReleased(case=case):
                 del self.holding.holds[case]
                 self.released.append(case)

@@ -27,6 +27,7 @@ from contracts import (
     uuid7,
 )
 from contracts.identity import KeyRegistered, ProposeKey, RevokeKey, RoleGrant, key_proof
+from ops.contracts.carried import carried_vectors
 
 NETWORK = "vectors"
 PARTITIONS = 4
@@ -48,6 +49,7 @@ def vectors() -> dict[str, Any]:
         "partitions": list(_partitions()),
         "accepted": list(_accepted()),
         "refused": list(_refused()),
+        "carried": list(carried_vectors(writer, bob)),
     }
 
 

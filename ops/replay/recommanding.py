@@ -18,8 +18,8 @@ from adapters.replay.cuts import BadPosition, Cut
 from adapters.replay.raw import RawRecord, whole_topic
 from adapters.replay.sources import RangeMissing
 from adapters.replay.watching import Cause
-from commands import Asked, AuthorityChange, AuthorityTable, service_class
-from contracts import CommandRecord, Event, command_class, instant, parse_command, parse_event, read_event
+from commands import NOT_RECORDED, Asked, AuthorityChange, AuthorityTable, service_class
+from contracts import CommandRecord, Event, Record, command_class, instant, parse_command, parse_event, read_event
 from domain import Aggregate, Refused
 from ops.replay.evidence import Beginning, Evidence
 from ops.replay.persons import persons_of
@@ -31,6 +31,7 @@ World = Callable[[], AbstractContextManager[None]]
 
 # The worker's own words for what is no rule's fault.
 _OURS = frozenset({"Poison", "TooLarge"})
+EARLIER_VERSION = "EarlierVersion"
 
 
 async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
@@ -41,8 +42,9 @@ async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
     if evidence.client is None:
         raise BadPosition("commands and outcomes are in Kafka only, not in the audit log: --source kafka")
     outcomes = await _outcomes(evidence, context)
-    asked = [outcome for outcome in outcomes if outcome.is_by_rule]
-    commands = await _commands(evidence, context, asked)
+    ruled = [outcome for outcome in outcomes if outcome.is_by_rule]
+    commands = await _commands(evidence, context, ruled)
+    asked = [outcome for outcome in ruled if _is_accepted_still(commands[outcome.identity])]
     events = dict(await _events(evidence, context))
     recorded = [_recorded(outcome, events) for outcome in asked]
     persons = await persons_of(evidence, {actor for _, actor in commands}, {place for o in asked for place in o.permits})
@@ -53,7 +55,14 @@ async def recommand(evidence: Evidence, context: str, world: World) -> Verdict:
     for outcome in outcomes:
         if not outcome.is_by_rule:
             verdict.passed_over[outcome.refusal] = verdict.passed_over.get(outcome.refusal, 0) + 1
+    if before := len(ruled) - len(asked):
+        verdict.passed_over[EARLIER_VERSION] = before
     return verdict
+
+
+def _is_accepted_still(record: CommandRecord) -> bool:
+    """What was said in an earlier version of the language is refused at the door today, and no rule could read it."""
+    return record.dataschema == command_class(record.type).wire.dataschema
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,11 @@ class _Outcome:
         """Whether what was recorded names the key, as one that might do what was asked about it then."""
         said = b"".join(events.get(place, b"") for place in self.places)
         return self.refusal != "NotEntitled" and (not said or key.encode() in said)
+
+    def stood(self, record: Record) -> bool:
+        """Whether what was carried was found in the store: it is not asked again."""
+        del record
+        return NOT_RECORDED not in str(self.data.get("refusal", {}).get("text", ""))
 
     @property
     def is_by_rule(self) -> bool:
@@ -266,7 +280,7 @@ class _World:
                 moment = instant(outcome.data["time"])
                 named = partial(outcome.names, events=self.events)
                 addressed = self._service.decide(
-                    command, _AskedThen(record, moment, self.persons[record.source], self._table, named)
+                    command, _AskedThen(record, moment, self.persons[record.source], self._table, outcome.stood, named)
                 )
                 events = self._take(addressed)
                 # Where another number is recorded now than then, they have no places.

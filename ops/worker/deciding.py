@@ -50,6 +50,7 @@ from domain.identity.authority import Founding
 from domain.identity.following import KEYS
 from ops.worker.aggregates import Aggregates
 from ops.worker.authority import BatchAuthority, NotTheWriter, Permit, is_writer, permitted, spelled_otherwise
+from ops.worker.carrying import Recorded
 from ops.worker.checking import Checked
 
 log = logging.getLogger(__name__)
@@ -192,6 +193,7 @@ class _Batch:
         self._changed: set[str] = set()
         self._repeats: list[tuple[int, int]] = []
         self._table = BatchAuthority(decider.store, lambda: decider.founding, self._relied_key, self._changed)
+        self._recorded = Recorded(decider.store)
         identities, sources, asked = set[str](), set[str](), dict[str, list[Command]]()
         for checked in chain.from_iterable(chunk.records for chunk in chunks):
             record = checked.record
@@ -201,6 +203,7 @@ class _Batch:
                 if checked.command is not None:
                     sources.update(_keys_named(record, checked.command))
                     asked.setdefault(record.subject, []).append(checked.command)
+                    self._recorded.foresee(checked.command)
         # Whoever signs is looked up, locked and compared as whoever asks is.
         seen = decider.look(identities, {*sources, decider.signer.did}, asked)
         self._known, self._authority = seen.known, seen.authority
@@ -285,7 +288,7 @@ class _Batch:
         is_poison = False
         try:
             person = known.holder if known else record.source
-            addressed = service.decide(command, Asked(record, self._now, person, self._table))
+            addressed = service.decide(command, Asked(record, self._now, person, self._table, self._recorded.stands))
         except Refused as refused:
             ruling.refusal = RefusalReason(name=type(refused).__name__, text=str(refused)[:1000], field=refused.field)
         except Exception as error:  # the message is bad or we are wrong: a poison command is refused with its reason

@@ -228,6 +228,17 @@ holds = Table(
     Index("ix_treasury_holds_taken", "counter", "since"),
 )
 
+held_records = Table(
+    "treasury_held_records",
+    METADATA,
+    Column("account", String(140), primary_key=True),
+    Column("hold", String(120), primary_key=True),
+    Column("event", String(36), nullable=False, comment="the Held"),
+    Column("value", Text, nullable=False, comment="as it was signed"),
+    Column("signature", String(200), nullable=False),
+    comment="What other contexts' commands carry: the records of holds that are open and whose purpose names a stream.",
+)
+
 freezes = Table(
     "treasury_freezes",
     METADATA,

@@ -61,6 +61,7 @@ from projections.staking.due import (
     windows,
 )
 from projections.staking.queries import at_risk_at, oracles_at, seed_of
+from projections.treasury.carried import held_record
 from projections.treasury.due import HoldDue, open_holds
 from streams import Desk, Task
 
@@ -147,24 +148,30 @@ def fund_a_stake(desk: Desk) -> Iterator[Task]:
     for due in (*open_holds("stake", desk.connection), *open_holds("bond", desk.connection)):
         account = StreamName(f"treasury/account/{due.account}")
         key = sha256(f"{account} {due.hold}".encode()).hexdigest()
-        command = _funding(due, account)
-        if command is None:
+        if not _is_for_a_stream_here(due):
             yield Task(Release(hold=HoldId(due.hold)), account, f"refuse:{key}", due.since)
-        elif not _is_taken(due, account, desk):
-            yield Task(command, due.purpose.partition(":")[2], f"fund:{key}", due.since, EventId(due.event))
-            if refusal := desk.refusal(f"fund:{key}"):
+        elif not _is_taken(due, account, desk) and (command := _funding(due, account, desk)) is not None:
+            # A stake that carried nothing was a `fund:`; how that ended says nothing of this one.
+            name = f"{'stake' if isinstance(command, Stake) else 'fund'}:{key}"
+            yield Task(command, due.purpose.partition(":")[2], name, due.since, EventId(due.event))
+            if refusal := desk.refusal(name):
                 yield Task(Release(hold=HoldId(due.hold)), account, f"release:{key}", refusal.at)
 
 
-def _funding(due: HoldDue, account: StreamName) -> Stake | PostBond | None:
-    """None where the purpose names nothing that could take it."""
+def _is_for_a_stream_here(due: HoldDue) -> bool:
+    """Whether the purpose names something that could take it."""
     purpose, _, stream = due.purpose.partition(":")
     if due.amount.asset != "SPACE" or not re.fullmatch(StreamName.pattern, stream):
-        return None
-    fields = {"amount": due.amount.units, "hold": HoldId(due.hold), "account": account}
-    if purpose == "stake" and named_collateral(stream)[0]:
-        return Stake(**fields)
-    return PostBond(**fields) if purpose == "bond" and stream.startswith("staking/case/") else None
+        return False
+    return bool(named_collateral(stream)[0]) if purpose == "stake" else stream.startswith("staking/case/")
+
+
+def _funding(due: HoldDue, account: StreamName, desk: Desk) -> Stake | PostBond | None:
+    """None as long as the record that is to be carried is not there."""
+    if due.purpose.startswith("stake:"):
+        held = held_record(due.account, due.hold, desk.connection)
+        return None if held is None else Stake(held=held)
+    return PostBond(amount=due.amount.units, hold=HoldId(due.hold), account=account)
 
 
 def _is_taken(due: HoldDue, account: str, desk: Desk) -> bool:

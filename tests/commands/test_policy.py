@@ -1,5 +1,6 @@
 """What a context was told to decide by is what it decides by; what it was told to stop it stops, and nothing else."""
 
+import types
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,14 +10,16 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from adapters.keys import verify
-from commands import Asked, service_class
+from commands import Asked, Stands, service_class
 from contracts import (
     AdoptParameter,
     Command,
     CommandRecord,
+    Event,
     Halt,
     Lift,
     ParameterName,
+    Record,
     contexts,
     own_class,
     parse_command,
@@ -24,6 +27,7 @@ from contracts import (
     read_event,
     uuid7,
 )
+from contracts._policy import ParameterSetRecord
 from contracts.inference import ReceiptSettled
 from contracts.rewards import FeeSplit, Split
 from contracts.staking import SPACE, CaseAttested, CaseOpened, HoldForCase, ReviewTier, Uptime, case_stream
@@ -34,6 +38,7 @@ from domain.inference import NotHeld
 from domain.rewards.fees import WrongProtocolFee
 from domain.staking import NotBreached, OtherTerms
 from domain.treasury import OverDailyLimit, OverSingleLimit, StaleReserves
+from tests.commands.carrying import Elsewhere
 from tests.commands.test_identity import Paper
 from tests.commands.test_inference import Desk as InferenceDesk
 from tests.commands.test_rewards import FEES, begun, fee
@@ -43,7 +48,7 @@ from tests.commands.test_staking import Desk as StakingDesk
 from tests.commands.test_treasury import ALICE, COIN, WALLET, coins
 from tests.commands.test_treasury import Desk as TreasuryDesk
 from tests.domain.given import did, digest
-from tests.domain.staking import MIDNIGHT, NOON, ROOT, TODAY, an_accusation, finding, stake
+from tests.domain.staking import MIDNIGHT, NOON, ROOT, TODAY, an_accusation, finding
 from tests.domain.staking import WALLET as STAKER
 from tests.domain.test_inference import NOW, opening
 from tests.domain.test_receipts import CONSIDERED, FUNDS, a_receipt, after, an_end, terms
@@ -52,12 +57,14 @@ from tests.domain.test_treasury_withdrawals import SEALED
 DAY = timedelta(days=1)
 
 
-def asked(streams: Paper, context: str, command: Command, now: datetime, subject: str | None = None) -> list[Any]:
+def asked(
+    streams: Paper, context: str, command: Command, now: datetime, subject: str | None = None, stands: Stands | None = None
+) -> list[Any]:
     """The events. Raises Refused."""
     service, stream = service_class(context)(streams, verify), subject or policy_stream(context)
     record = CommandRecord.encode(command, subject=stream, source=did("p"), network="dev", id=uuid7(1, bytes(10)), time=now)
     parsed = parse_command(record, stream.encode(), [("signature", b"x")])
-    aggregate = service.decide(type(command).read(parsed.data), Asked(parsed, now))
+    aggregate = service.decide(type(command).read(parsed.data), Asked(parsed, now, stands=stands))
     assert aggregate is not None
     events, aggregate.pending = aggregate.pending, []
     return events
@@ -236,7 +243,7 @@ def test_a_parameter_changed_while_a_case_is_open_does_not_change_the_case() -> 
 
 def test_a_tier_needs_what_was_adopted_from_the_next_change_or_review_on() -> None:
     desk, stream = StakingDesk(), f"staking/collateral/stake/{STAKER}"
-    desk.ask(stake(1_500 * SPACE), stream)
+    desk.stake(1_500 * SPACE, stream, NOON)
     minimum = {"basic": 2_000 * SPACE, "pro": 10_000 * SPACE, "enterprise": 100_000 * SPACE}
     adopt(desk.streams, "staking.tier_minimum", minimum, NOON)
 
@@ -361,7 +368,7 @@ def test_a_halt_of_staking_traps_nobody() -> None:
     desk.accuse(signatures=4)
     halt(desk.streams, "staking", "staking", LATER, LATER + DAY)
 
-    refuses("StakingHalted", lambda: desk.ask(stake(SPACE), BOND, LATER))
+    refuses("StakingHalted", lambda: desk.stake(SPACE, BOND, LATER))
     said = desk.ask(finding(), case_stream(CASE), LATER, by=PANEL[4])
 
     assert type(said[-1]).__name__ == "CaseAttested"
@@ -393,3 +400,50 @@ def test_an_event_recorded_before_reads_as_it_did_and_is_written_the_same(type: 
 
     assert event.model_dump(mode="json", exclude_none=True) == data
     assert getattr(event, "policy_version", None) is None
+
+
+# What governance set, carried
+
+
+ParameterSet = types.new_class(
+    "ParameterSet", (Event,), {},
+    lambda body: body.update({"__module__": "contracts.governance", "__annotations__": {"value": int, "version": int}}),
+)  # fmt: skip
+"""As the context that is to come will record it."""
+
+
+def was_set(elsewhere: Elsewhere, value: int = 7, version: int = 1, name: str = "staking.downtime_threshold_percent") -> Record:
+    return elsewhere.record(ParameterSet(value=value, version=version), f"governance/parameter/{name}", NOON)  # type: ignore[call-arg]
+
+
+def adopting(record: Record, value: int = 7, version: int = 1) -> Command:
+    return own_class(AdoptParameter, "staking")(
+        name=ParameterName("downtime_threshold_percent"), value=value, version=version,
+        cause=ParameterSetRecord.of(record.value, record.signature),
+    )  # fmt: skip
+
+
+def test_what_governance_set_is_adopted_and_names_its_record() -> None:
+    streams, elsewhere = Paper(), Elsewhere("dev")
+    record = was_set(elsewhere)
+
+    [adopted] = asked(streams, "staking", adopting(record), NOON, stands=elsewhere.stands)
+
+    assert (adopted.value, adopted.cause) == (7, record.id)
+    assert asked(streams, "staking", adopting(record), NOON, stands=elsewhere.stands) == []
+
+
+def test_what_differs_from_its_cause_is_adopted_by_nobody() -> None:
+    streams, elsewhere = Paper(), Elsewhere("dev")
+    record = was_set(elsewhere)
+    others = [
+        adopting(record, value=8), adopting(record, version=2),
+        adopting(was_set(elsewhere, name="staking.downtime_slash_percent")),
+        adopting(was_set(elsewhere, name="rewards.downtime_threshold_percent")),
+        adopting(elsewhere.signed(ParameterSet(value=7, version=1), record.subject, NOON)),  # type: ignore[call-arg]
+    ]  # fmt: skip
+
+    for command in others:
+        refuses("CauseDiffers", lambda: asked(streams, "staking", command, NOON, stands=elsewhere.stands))  # noqa: B023
+
+    assert streams.load(Policy, policy_stream("staking")).version == 0

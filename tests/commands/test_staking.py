@@ -66,6 +66,7 @@ from domain.staking import (
     Tombstoned,
 )
 from domain.staking.arithmetic import drawn
+from tests.commands.carrying import Elsewhere
 from tests.commands.test_identity import Paper
 from tests.domain.given import digest
 from tests.domain.staking import (
@@ -81,7 +82,6 @@ from tests.domain.staking import (
     an_accusation,
     finding,
     request_id,
-    stake,
     unstake,
 )
 
@@ -107,6 +107,7 @@ class Desk:
     def __init__(self) -> None:
         self.streams = Paper()
         self.service = Staking(self.streams, verify)
+        self.elsewhere = Elsewhere(NETWORK)
         self.serial = 0
 
     def ask(
@@ -119,7 +120,7 @@ class Desk:
         record = parse_command(value, subject.encode(), [("signature", b"x")])
         # As a worker has it: read from the wire.
         said = type(command).read(record.data)
-        aggregate = self.service.decide(said, Asked(record, now, by))
+        aggregate = self.service.decide(said, Asked(record, now, by, stands=self.elsewhere.stands))
         assert aggregate is not None
         events, aggregate.pending = aggregate.pending, []
         return events
@@ -131,11 +132,14 @@ class Desk:
             assert type(caught.value) is refusal
 
     def bond(self, units: int = 100 * SPACE, device: str = DEVICE, at: datetime = NOON - 3 * DAY) -> None:
-        self.ask(stake(units), collateral_stream("bond", device), at)
+        self.stake(units, collateral_stream("bond", device), at)
 
     def oracles(self) -> None:
         for oracle in ORACLES:
-            self.ask(stake(10_000 * SPACE), collateral_stream("oracle", oracle), NOON - 3 * DAY)
+            self.stake(10_000 * SPACE, collateral_stream("oracle", oracle), NOON - 3 * DAY)
+
+    def stake(self, units: int, stream: str, at: datetime, hold: str = "h-1") -> list[Any]:
+        return self.ask(self.elsewhere.stake(units, stream, at, hold), stream, at)
 
     def register(self, device: str = DEVICE, **registration: Any) -> None:
         said = a_registration(**registration)
@@ -201,7 +205,7 @@ def test_a_case_holds_what_it_says_and_only_of_whom_it_accuses(desk: Desk) -> No
 
 def test_a_case_is_opened_on_what_its_collateral_had_when_the_epoch_began(desk: Desk) -> None:
     desk.bond()
-    desk.ask(stake(5 * SPACE, "h-2"), BOND, NOON)
+    desk.stake(5 * SPACE, BOND, NOON, "h-2")
     wrong = Base(kind="bond", subject=SubjectName(DEVICE), units=105 * SPACE)
 
     desk.refuses(BaseDiffers, an_accusation(panel=PANEL, bases=(wrong,)), case_stream(CASE), LATER)
@@ -292,7 +296,8 @@ def test_an_oracle_that_signs_both_14_and_15_for_one_device_loses_half_its_stake
     assert (opened.subject, opened.percent, opened.needed) == (liar.did, 50, 0)
     assert [share.units for share in attested.amounts] == [5_000 * SPACE]
     assert (slashed.amount, slashed.left) == (5_000 * SPACE, 5_000 * SPACE)
-    desk.refuses(Tombstoned, stake(10_000 * SPACE, "h-2"), stream, LATER + 3 * DAY)
+    again = desk.elsewhere.stake(10_000 * SPACE, stream, LATER + 3 * DAY, "h-2")
+    desk.refuses(Tombstoned, again, stream, LATER + 3 * DAY)
 
 
 def test_a_third_finding_is_no_second_offence(desk: Desk) -> None:
@@ -387,7 +392,7 @@ def refutation() -> str:
 
 def test_a_proof_that_reaches_no_root_costs_half_of_bond_and_stake(desk: Desk) -> None:
     desk.bond()
-    desk.ask(stake(1_000 * SPACE), collateral_stream("stake", WALLET), NOON - 3 * DAY)
+    desk.stake(1_000 * SPACE, collateral_stream("stake", WALLET), NOON - 3 * DAY)
     desk.register(key=DEVICE_KEY.did)
     lie = an_answer(DEVICE_KEY, b"not what was stored")
 

@@ -43,7 +43,7 @@ from domain.staking.arithmetic import drawn, epoch_at, starts
 from domain.staking.collateral import Collateral
 from tests.commands.test_staking import Desk
 from tests.domain.given import did, digest
-from tests.domain.staking import ACCOUNT, MIDNIGHT, ROOT, SEED, TODAY, stake
+from tests.domain.staking import ACCOUNT, MIDNIGHT, ROOT, SEED, TODAY
 
 DEVICES = [SubjectName(did(f"device {n}")) for n in range(2)]
 ORACLES = [SubjectName(did(f"oracle {n}")) for n in range(5)]
@@ -100,7 +100,8 @@ class Justice(RuleBasedStateMachine):
 
     def put(self, device: SubjectName, units: int) -> None:
         self.serial += 1
-        self.ask(stake(units, f"h-{self.serial}"), collateral_stream("bond", device))
+        stream = collateral_stream("bond", device)
+        self.ask(self.desk.elsewhere.stake(units, stream, self.now, f"h-{self.serial}"), stream)
 
     def bond(self, device: SubjectName) -> Collateral:
         found: Collateral = self.desk.streams.load(Collateral, collateral_stream("bond", device))

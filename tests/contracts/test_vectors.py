@@ -19,7 +19,10 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from adapters.keys import ed25519_signer, verify, wallet_signer
-from contracts import event_id, outcome_id, pae, partition_of, read_event
+from commands._carried import opened
+from contracts import BadRecord, Record, event_id, instant, outcome_id, pae, partition_of, read_event
+from contracts.treasury import HeldRecord
+from domain.identity.authority import WriterInterval
 from ops.worker.checking import Door
 
 FOLDER = Path(__file__).resolve().parents[2] / "contracts" / "vectors"
@@ -214,3 +217,28 @@ def test_what_is_refused_is_well_signed_unless_its_signature_is_what_is_refused(
     [alice] = [key for key in read("keys") if key["name"] == "alice"]
     assert given.value is not None
     assert signed_by(alice["did"], given.value, signature)
+
+
+@each("carried")
+def test_a_carried_record_is_believed_or_refused_as_is_written(vector: dict[str, Any]) -> None:
+    """With nothing but what the vector says: who might sign then, and what the store has in that place."""
+    writer = vector["writer"]
+    entitled = WriterInterval(writer["key"], writer["prefix"], instant(writer["since"]), instant(writer["until"]))
+
+    def stands(record: Record) -> bool:
+        is_entitled = record.source == entitled.key and entitled.covers(record.subject, record.moment)
+        return is_entitled and hashlib.sha256(record.value).hexdigest() == vector["recorded"]
+
+    assert list(HeldRecord.carries) == vector["carries"]
+    if vector["refused"] is None:
+        record = opened(HeldRecord(**vector["carried"]), vector["network"], verify, stands)
+        assert record.value == base64.urlsafe_b64decode(vector["carried"]["value"] + "==")
+        return
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  of pydantic, or ours
+        opened(HeldRecord(**vector["carried"]), vector["network"], verify, stands)
+    assert _blamed(caught.value) == vector["refused"]
+
+
+def _blamed(error: ValueError) -> str:
+    """The record's attribute, or, of what is no carried record at all, the field."""
+    return error.field if isinstance(error, BadRecord) else str(error.errors()[0]["loc"][0])  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts import Address, Did, Digest, StreamName, Uuid, uuid7
+from contracts import Address, Amount, Did, Digest, EventId, StreamName, Uuid, event_id, uuid7
 from contracts.staking import (
     SPACE,
     Attest,
@@ -14,13 +14,12 @@ from contracts.staking import (
     RegisterDevice,
     RequestUnstake,
     Slash,
-    Stake,
     SubjectName,
     Uptime,
     case_id,
     collateral_stream,
 )
-from contracts.treasury import HoldId
+from contracts.treasury import Held, HoldId, Purpose
 from domain.staking.arithmetic import drawn, epoch_at
 from domain.staking.collateral import Collateral
 from tests.domain.given import did, digest
@@ -42,20 +41,28 @@ def request_id(n: int) -> Uuid:
     return uuid7(n, bytes(10))
 
 
-def stake(units: int, hold: str = "h-1", account: StreamName = ACCOUNT) -> Stake:
-    return Stake(amount=units, hold=HoldId(hold), account=account)
+Said = tuple[Held, StreamName, EventId]
+
+
+def stake(units: int, at: datetime, stream: str, hold: str = "h-1", account: StreamName = ACCOUNT) -> Said:
+    """What the treasury said a minute before: so much is held for the stream."""
+    held = Held(
+        hold=HoldId(hold), amount=Amount.of("SPACE", units), purpose=Purpose(f"stake:{stream}"),
+        expires_at=at + timedelta(hours=1),
+    )  # fmt: skip
+    return held, account, EventId(event_id("treasury", f"{account} {hold}", 0))
 
 
 def a_bond(units: int = 100 * SPACE, at: datetime = NOON - timedelta(days=3)) -> Collateral:
     bond = Collateral(collateral_stream("bond", DEVICE))
-    bond.stake(stake(units), at)
+    bond.stake(*stake(units, at, bond.stream), at)
     bond.pending = []
     return bond
 
 
 def a_stake(units: int, at: datetime = NOON - timedelta(days=3)) -> Collateral:
     found = Collateral(collateral_stream("stake", WALLET))
-    found.stake(stake(units), at)
+    found.stake(*stake(units, at, found.stream), at)
     found.pending = []
     return found
 

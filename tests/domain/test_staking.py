@@ -1,13 +1,14 @@
 """What is at risk: it leaves late, cases hold it, and nothing is taken twice."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given as each
 from hypothesis import strategies as st
 
-from contracts import Address, Label, StreamName
+from contracts import Address, Amount, Label, StreamName
 from contracts.staking import (
     DEVICE_BOND,
     SPACE,
@@ -40,6 +41,7 @@ from contracts.staking import (
     key_claim_stream,
     serial_stream,
 )
+from contracts.treasury import Purpose
 from domain.staking import (
     AddressedWrongly,
     AlreadyRegistered,
@@ -172,16 +174,39 @@ def test_a_panel_is_a_function_of_its_seed_and_not_of_who_lists_the_oracles(orac
 def test_a_stake_is_recorded_once_for_its_hold() -> None:
     bond = given(Collateral, BOND)
 
+    held, account, cause = said = stake(DEVICE_BOND, NOON, BOND)
+
     then(
-        bond, lambda: bond.stake(stake(DEVICE_BOND), NOON), Staked(active=DEVICE_BOND, epoch=TODAY, **dict(stake(DEVICE_BOND)))
-    )
-    refused(bond, lambda: bond.stake(stake(DEVICE_BOND + 1), NOON), HoldUsed)
+        bond, lambda: bond.stake(*said, NOON),
+        Staked(amount=DEVICE_BOND, hold=held.hold, account=account, active=DEVICE_BOND, epoch=TODAY, cause=cause),
+    )  # fmt: skip
+    refused(bond, lambda: bond.stake(*stake(DEVICE_BOND + 1, NOON, BOND), NOON), HoldUsed)
+    bond.pending = []
+    then(bond, lambda: bond.stake(*said, held.expires_at + timedelta(days=1)))
+
+
+def test_what_is_held_for_another_stream_in_other_money_or_no_longer_is_no_stake() -> None:
+    bond = given(Collateral, BOND)
+    held, account, cause = stake(DEVICE_BOND, NOON, BOND)
+    others: list[tuple[dict[str, Any], datetime]] = [
+        ({"purpose": Purpose(f"bond:{BOND}")}, NOON),
+        ({"purpose": Purpose(f"stake:{BOND}-2")}, NOON),
+        ({"purpose": Purpose("stake:" + collateral_stream("stake", WALLET))}, NOON),
+        ({"amount": Amount.of("USD.s", 10**30)}, NOON),
+        ({}, held.expires_at),
+    ]
+
+    for change, at in others:
+        refused(bond, lambda: bond.stake(held.model_copy(update=change), account, cause, at), NotHeld)  # noqa: B023
+    then_last = held.expires_at - timedelta(microseconds=1)
+    bond.stake(held, account, cause, then_last)
+    assert bond.holding.active == DEVICE_BOND
 
 
 def test_a_hold_of_another_account_may_have_the_same_name() -> None:
     bond = a_bond()
 
-    bond.stake(stake(5, account=StreamName("treasury/account/bob.SPACE")), NOON)
+    bond.stake(*stake(5, NOON, BOND, account=StreamName("treasury/account/bob.SPACE")), NOON)
 
     assert bond.holding.active == DEVICE_BOND + 5
 
@@ -190,8 +215,8 @@ def test_a_hold_of_another_account_may_have_the_same_name() -> None:
 def test_less_than_the_minimum_is_not_staked(kind: str, subject: str, minimum: int) -> None:
     found = given(Collateral, collateral_stream(kind, subject))
 
-    refused(found, lambda: found.stake(stake(minimum * SPACE - 1), NOON), BelowMinimum)
-    found.stake(stake(minimum * SPACE), NOON)
+    refused(found, lambda: found.stake(*stake(minimum * SPACE - 1, NOON, found.stream), NOON), BelowMinimum)
+    found.stake(*stake(minimum * SPACE, NOON, found.stream), NOON)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +227,7 @@ def test_a_collateral_has_one_name(stream: str) -> None:
     """A wallet in other letters would be a second stake of one wallet."""
     found = given(Collateral, stream)
 
-    refused(found, lambda: found.stake(stake(10**9), NOON), AddressedWrongly)
+    refused(found, lambda: found.stake(*stake(10**9, NOON, stream), NOON), AddressedWrongly)
 
 
 def test_what_is_unstaked_leaves_seven_days_later_and_not_a_moment_before() -> None:
@@ -265,7 +290,8 @@ def test_only_space_is_staked() -> None:
     bond = given(Collateral, BOND)
 
     refused(
-        bond, lambda: bond.stake(stake(DEVICE_BOND, account=StreamName("treasury/account/alice.EUR")), NOON), AddressedWrongly
+        bond, lambda: bond.stake(*stake(DEVICE_BOND, NOON, BOND, account=StreamName("treasury/account/alice.EUR")), NOON),
+        AddressedWrongly,
     )  # fmt: skip
 
 
@@ -295,7 +321,7 @@ def test_a_tier_that_is_regained_before_midnight_was_never_lost() -> None:
 def test_a_bond_gives_no_tier() -> None:
     bond = given(Collateral, BOND)
 
-    bond.stake(stake(200_000 * SPACE), NOON)
+    bond.stake(*stake(200_000 * SPACE, NOON, BOND), NOON)
 
     assert [type(event).__name__ for event in bond.pending] == ["Staked"]
 
@@ -409,7 +435,7 @@ def test_a_request_that_is_cancelled_takes_its_hold_along() -> None:
 
 def test_what_was_at_risk_when_an_epoch_began_is_remembered() -> None:
     bond = a_bond(at=NOON - timedelta(days=3))
-    bond.stake(stake(7, "h-2"), NOON)
+    bond.stake(*stake(7, NOON, BOND, "h-2"), NOON)
     bond.request_unstake(unstake(100), request_id(1), NOON)
 
     found = [bond.holding.at_start_of(TODAY + days) for days in (-3, -2, 0, 1)]
@@ -420,7 +446,8 @@ def test_what_was_at_risk_when_an_epoch_began_is_remembered() -> None:
 def test_a_long_history_keeps_what_a_case_may_still_ask_for() -> None:
     bond = a_bond(at=NOON - timedelta(days=100))
     for day in range(100):
-        bond.stake(stake(1, f"day {day}".replace(" ", "-")), NOON - timedelta(days=99 - day))
+        at = NOON - timedelta(days=99 - day)
+        bond.stake(*stake(1, at, BOND, f"day-{day}"), at)
 
     assert len(bond.holding.levels) < 16
     assert [bond.holding.at_start_of(TODAY - days) for days in (0, 7)] == [DEVICE_BOND + 99, DEVICE_BOND + 92]
@@ -430,7 +457,7 @@ def test_a_tombstoned_key_neither_stakes_nor_registers() -> None:
     bond = a_bond()
     then(bond, lambda: bond.tombstone(Tombstone(case=CASE, key=DEVICE)), KeyTombstoned(case=CASE, key=DEVICE))
 
-    refused(bond, lambda: bond.stake(stake(1, "h-2"), NOON), Tombstoned)
+    refused(bond, lambda: bond.stake(*stake(1, NOON, BOND, "h-2"), NOON), Tombstoned)
     refused(bond, lambda: bond.register(a_registration(), NOBODY), Tombstoned)
 
 
@@ -451,7 +478,12 @@ def registered(*more: object) -> Collateral:
 
 
 def a_bond_events() -> tuple[Staked]:
-    return (Staked(active=DEVICE_BOND, epoch=TODAY - 3, **dict(stake(DEVICE_BOND))),)
+    held, account, cause = stake(DEVICE_BOND, NOON - timedelta(days=3), BOND)
+    return (
+        Staked(
+            amount=DEVICE_BOND, hold=held.hold, account=account, active=DEVICE_BOND, epoch=TODAY - 3, cause=cause
+        ),
+    )  # fmt: skip
 
 
 def test_a_device_registered_at_noon_has_no_expected_slots_until_midnight() -> None:
@@ -527,7 +559,7 @@ def test_a_device_below_its_bond_is_not_resumed_until_it_is_topped_up() -> None:
     bond.slash(slash(), NOON)
 
     refused(bond, lambda: bond.resume(NOON), BelowMinimum)
-    bond.stake(stake(100_000, "h-2"), NOON)
+    bond.stake(*stake(100_000, NOON, BOND, "h-2"), NOON)
     bond.resume(NOON)
 
 

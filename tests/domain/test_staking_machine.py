@@ -72,10 +72,10 @@ class AtRisk(RuleBasedStateMachine):
     @rule(units=AMOUNTS)
     def stake(self, units: int) -> None:
         self.serial += 1
-        said = stake(units, f"h-{self.serial}")
+        said = stake(units, self.now, self.ours.stream, f"h-{self.serial}")
 
-        assert self.ask(lambda: self.ours.stake(said, self.now))
-        assert self.ask(lambda: self.ours.stake(said, self.now))
+        assert self.ask(lambda: self.ours.stake(*said, self.now))
+        assert self.ask(lambda: self.ours.stake(*said, self.now))
 
         self.model.place += ["active"] * units
         self.model.holder += [None] * units

@@ -19,12 +19,12 @@ from adapters.audit.packs import Kept
 from adapters.keys import Signer, ed25519_signer, verify, wallet_signer
 from adapters.sealing import Opened, Place, seal, unseal
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.tlog.checkpoints import cosign
 from adapters.tlog.notes import COSIGNATURE, NoteSigner
 from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, Sealed, event_id, outcome_id, rfc3339
 from tests.adapters.audit.log import Arrived
+from tests.databases import upgrade
 
 NETWORK = "test"
 START = datetime(2026, 1, 1, tzinfo=UTC)

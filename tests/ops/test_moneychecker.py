@@ -36,14 +36,14 @@ def amount(units: int, asset: str = "SPACE") -> dict[str, str]:
     return {"asset": asset, "units": str(units)}
 
 
-def judged(folder: Path, *events: dict[str, Any]) -> list[str]:
-    """What is said of M8, in order."""
+def judged(folder: Path, *events: dict[str, Any], invariant: str = "M8") -> list[str]:
+    """What is said of the invariant, in order."""
     with (folder / "store.jsonl").open("w") as file:
         for n, event in enumerate(events):
-            document = {**event, "time": f"2026-11-25T00:00:{n:02}Z", "shard": "rewards.events/0", "sequence": n}
+            document = {"id": f"e{n}", **event, "time": f"2026-11-25T00:00:{n:02}Z", "shard": "rewards.events/0", "sequence": n}
             value = base64.b64encode(json.dumps(document).encode()).decode()
             file.write(json.dumps({"table": "events", "value": value}) + "\n")
-    return [problem.text for problem in Judge(folder).judge() if problem.invariant == "M8"]
+    return [problem.text for problem in Judge(folder).judge() if problem.invariant == invariant]
 
 
 HISTORY = (earned(ALICE, 500, 500), earned(BOB, 70, 70), published(570), confirmed(), claimed(ALICE, 500))
@@ -73,3 +73,31 @@ def test_claims_within_a_root_are_as_they_must_be(tmp_path: Path) -> None:
 )
 def test_whatever_no_root_gives_is_found(tmp_path: Path, events: tuple[dict[str, Any], ...], text: str) -> None:
     assert judged(tmp_path, *events) == [text]
+
+
+BOND = "staking/collateral/bond/rack-7"
+
+
+def held(units: int = 500, purpose: str = f"stake:{BOND}", hold: str = "h-1") -> dict[str, Any]:
+    data = {"hold": hold, "amount": amount(units), "purpose": purpose, "expires_at": "2026-11-26T00:00:00Z"}
+    return {"type": "treasury.Held", "subject": "treasury/account/alice.SPACE", "data": data}
+
+
+def staked(units: int = 500, cause: str = "e0", stream: str = BOND, hold: str = "h-1") -> dict[str, Any]:
+    said = {"amount": str(units), "hold": hold, "account": "treasury/account/alice.SPACE", "active": str(units), "epoch": EPOCH}
+    return {"type": "staking.Staked", "subject": stream, "data": {**said, "cause": cause}}
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ((held(), staked()), []),
+        ((held(), staked(501)), ["it is not what e0 says was held, of whom, and for whom"]),
+        ((held(), staked(hold="h-2")), ["it is not what e0 says was held, of whom, and for whom"]),
+        ((held(), staked(stream=f"{BOND}0")), ["it is not what e0 says was held, of whom, and for whom"]),
+        ((held(), staked(cause="e9")), ["it names e9, which is no hold of the treasury"]),
+        ((held(), staked(), staked()), ["e0 was staked before"]),
+    ],
+)
+def test_a_stake_is_what_its_cause_held_and_once(tmp_path: Path, events: tuple[dict[str, Any], ...], text: list[str]) -> None:
+    assert judged(tmp_path, *events, invariant="M7") == text

@@ -58,6 +58,7 @@ from projections.inference import receipt_book
 from projections.staking.due import breaches, expected_in
 from projections.staking.queries import case, closed_epochs, device_standings, open_cases, stake_of
 from projections.treasury import treasury
+from projections.treasury.carried import holds_to_carry
 from projections.treasury.queries import balance_of
 from streams.liveness import Expected, close_the_epoch
 from streams.staking import streams
@@ -78,7 +79,7 @@ class Village(Town):
     """Staking and the treasury are in town; liveness is told."""
 
     def __init__(self, path: Path) -> None:
-        wired = [*streams(None), treasury()]  # type: ignore[arg-type]
+        wired = [*streams(None), treasury(), holds_to_carry()]  # type: ignore[arg-type]
         super().__init__(path, [Staking, Treasury], wired, NOON - timedelta(days=3))
         self.ask(OpenAccount(owner=AccountId("alice"), asset="SPACE"), ACCOUNT)
         self.holds = 0

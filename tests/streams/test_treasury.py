@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from contracts import ZERO_HASH, Amount, Event, Label, Record, event_id, rfc3339
@@ -73,6 +72,7 @@ from streams import Task, TodoList
 from streams.treasury import streams
 from tests.adapters.shards import KEY, _asked
 from tests.commands.test_treasury import ALICE, BOB, CAROL, CENT, COIN, MINTER, WALLET, Desk, coins, tx, usd
+from tests.databases import upgrade
 from tests.domain.given import digest
 from tests.domain.test_treasury_withdrawals import SEALED
 from tests.streams.desks import Desks

@@ -17,7 +17,6 @@ from adapters.bank.ports import NoAnswer
 from adapters.keys import verify
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from commands import Asked, Service
@@ -38,6 +37,7 @@ from ops.moneychecker import Judge
 from projections.ledger import balances, entries
 from streams import Errand, Intent, Process, Projection, Stream, Task, TodoList
 from tests.adapters.audit.log import NETWORK, WRITER
+from tests.databases import upgrade
 from tests.streams.desks import Desks
 
 T = TypeVar("T")
@@ -110,7 +110,8 @@ class Town:
         before = deepcopy(self.streams.kept)
         service = self.services[command.wire.context]
         try:
-            aggregate = service.decide(type(command).read(asked.data), _Permitted(asked, self.now, by))
+            said = type(command).read(asked.data)
+            aggregate = service.decide(said, _Permitted(asked, self.now, by, stands=self.stands))
         except Refused:
             self.streams.kept = before
             raise
@@ -127,6 +128,10 @@ class Town:
             event, subject=subject, source=STORE, network=NETWORK, id=uuid7(self.serial, bytes(10)), time=self.now  # type: ignore[arg-type]
         )  # fmt: skip
         return self._append(event, parse_command(value, subject.encode(), [("signature", b"x")]), 0)
+
+    def stands(self, record: Record) -> bool:
+        """Whether it was recorded here."""
+        return any(record.value == recorded.value for _, recorded in self.log)
 
     def work(self) -> None:
         """Until nothing is due."""
@@ -183,7 +188,7 @@ class Town:
             if event.wire.context in projection.contexts:
                 if sequence == 0:
                     projector.claim([f"{context}.events/0" for context in projection.contexts])
-                projector.apply({shard: [Published(sequence, sequence, value, "")]})
+                projector.apply({shard: [Published(sequence, sequence, value, WRITER.sign(value))]})
                 with reading(self.engine) as connection:
                     assert not parked_streams(connection, projection.name)
         for wired in self.wired:
