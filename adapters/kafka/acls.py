@@ -225,7 +225,10 @@ async def _until(admin: Any, is_so: Callable[[set[Rule]], bool]) -> None:
 
 
 async def _known(admin: Any) -> list[Rule]:
-    answer = await admin._send_request(DescribeAclsRequest(On.ANY, None, Pattern.ANY, None, None, May.ANY, _ANY_PERMISSION))
+    # Null is any name, principal and host, whatever aiokafka says of their types.
+    anything: Any = None
+    asked = DescribeAclsRequest(On.ANY, anything, Pattern.ANY, anything, anything, May.ANY, _ANY_PERMISSION)
+    answer = await admin._send_request(asked)
     _check(answer.error_code, answer.error_message)
     return [
         Rule(on, name, principal, may, pattern, host, permission)

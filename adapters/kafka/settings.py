@@ -11,9 +11,11 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
 _SET: Final = 0
+# Its class variables are properties there, and every answer of aiokafka's own overrides them so.
+_Response: Any = Response
 
 
-class _Answer(Response):  # type: ignore[misc]
+class _Answer(_Response):  # type: ignore[misc]
     API_KEY: ClassVar[int] = 44
     API_VERSION: ClassVar[int] = 0
     SCHEMA = Schema(

@@ -34,7 +34,7 @@ from ops.local.kafka_config import (
     properties,
     write_secret,
 )
-from ops.local.kafka_wire import answers
+from ops.local.kafka_wire import answers as answers
 from ops.local.processes import PortTaken, Process, ServerFailed, alone, comes_free, free_port, is_free, launch, recorded, tail
 from ops.settings import Settings
 
