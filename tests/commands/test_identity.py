@@ -65,9 +65,9 @@ class Desk:
         self.streams = Paper()
         self.service = Identity(self.streams, verify)
         self.table = AuthorityTable(founding)
-        for n, root in enumerate(ROOTS):
+        for n, root in enumerate(founding.roots):
             self.table.apply(Grant(root, "identity.root", "identity/", START + timedelta(days=366)), "genesis", n)
-        self.table.apply(Grant(WRITER, "store.writer", "", START + timedelta(days=9_000)), "genesis", 9)
+        self.table.apply(Grant(WRITER, "store.writer", "", START + timedelta(days=9_000)), "genesis", 99)
         self.recorded = 0
 
     def ask(self, command: Any, subject: str, by: str, now: datetime, **more: Any) -> list[Any]:
