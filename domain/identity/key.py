@@ -283,7 +283,10 @@ class Key(Aggregate[IdentityEvent]):
                 self.revoked, self.suspected_since = True, since or self.suspected_since
                 self.roles.clear()
                 self.proposals.clear()
-                self.ends.clear()
+                # What was to end it since before then still waits: its own revocation lets no successor escape.
+                self.ends = {
+                    d: end for d, end in self.ends.items() if end.role is None and self._is_earlier(end.suspected_since)
+                }
             case EndProposed(proposal=digest, proposed_by=by, person=person, registrar=place):
                 self.ends[digest] = ProposedEnd(
                     [_agreed(by, person, place)], event.lapses, event.role, event.prefix, event.reason, event.suspected_since
