@@ -432,12 +432,12 @@ def test_a_hold_pays_what_it_was_for(desk: Desk) -> None:
     desk.ask(OpenAccount(owner=AccountId("alice"), asset=coins(1).asset), account)
     desk.ask(Credit(amount=coins(100), counter=LedgerAccount("collector"), reference=Reference("log.1")), account)
     expires = desk.now + timedelta(hours=1)
-    hold = Hold(hold=HoldId("h1"), amount=coins(60), purpose=Purpose("stake:staking/stake/x"), expires_at=expires)
+    hold = Hold(hold=HoldId("h1"), amount=coins(60), purpose=Purpose("block"), expires_at=expires)
     desk.ask(hold, account, by=ALICE)
-    desk.ask(Capture(hold=HoldId("h1"), amount=coins(45), counter=LedgerAccount("stake:x")), account)
+    desk.ask(Capture(hold=HoldId("h1"), amount=coins(45), counter=LedgerAccount("fees:clearing")), account)
 
     assert desk.balance("account:alice", "USD.s") == 55 * CENT
-    assert desk.balance("stake:x", "USD.s") == 45 * CENT
+    assert desk.balance("fees:clearing", "USD.s") == 45 * CENT
 
 
 def test_a_withdrawal_that_is_cancelled_ends(desk: Desk) -> None:

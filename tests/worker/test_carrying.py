@@ -22,6 +22,7 @@ STAKE = collateral_stream("stake", WALLET)
 TREASURER, STAKER = someone(71), someone(72)
 ROLES = (
     Grant(TREASURER.did, "treasury.process", "treasury/", FAR),
+    Grant(TREASURER.did, "treasury.holder", "treasury/account/alice.", FAR),
     Grant(STAKER.did, "staking.process", "staking/", FAR),
 )
 
@@ -63,6 +64,29 @@ def staked(staking: World) -> list[dict[str, Any]]:
 def asked(staking: World, record: Record, stream: str = STAKE) -> str | None:
     """What the stake was refused as."""
     return staking.refusal(done(staking, carrying(record), stream, STAKER))
+
+
+@pytest.mark.parametrize("role", ["treasury.gateway", "treasury.process"])
+@pytest.mark.parametrize(
+    ("purpose", "is_for_others"),
+    [
+        (f"stake:{STAKE}", False), ("bond:staking/case/x.proof.1", False), ("stake", False), ("a:b/c", False),
+        ("request:inference/request/x", True), ("block", True),
+    ],
+)  # fmt: skip
+def test_only_the_holder_sets_his_money_aside_for_a_stake_or_a_bond(
+    towns: tuple[World, World], role: str, purpose: str, is_for_others: bool
+) -> None:
+    """A gateway's key made everybody's money the stake of whoever had it."""
+    treasury, holder, other = towns[0], someone(73), someone(74)
+    a_hold(treasury, 1, "block", hold="open")
+    treasury.store.plant([Grant(other.did, role, "treasury/", FAR), Grant(holder.did, "treasury.holder", "treasury/", FAR)])
+    said = Hold(
+        hold=HoldId("h-2"), amount=Amount.of("SPACE", 7), purpose=Purpose(purpose), expires_at=START + timedelta(hours=20)
+    )  # fmt: skip
+
+    assert treasury.refusal(done(treasury, said, ACCOUNT, other)) == (None if is_for_others else "NotAllowed")
+    assert treasury.refusal(done(treasury, said, ACCOUNT, holder)) is None
 
 
 def test_a_stake_is_what_the_record_says_was_held_and_names_it_by_its_id(towns: tuple[World, World]) -> None:
