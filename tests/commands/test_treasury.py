@@ -101,6 +101,14 @@ def tx(name: str) -> Transaction:
     return Transaction("0x" + digest(name))
 
 
+class _Permitted(Asked):
+    """Everybody is registered here for everything."""
+
+    def may(self, key: str, role: str, stream: str) -> bool:
+        del key, role, stream
+        return True
+
+
 class Desk:
     """The service over streams in memory, with the books that the posting rules make."""
 
@@ -117,7 +125,7 @@ class Desk:
         record = parse_command(value, subject.encode(), [("signature", b"x")])
         read = type(command).read(record.data)
         assert read == command, "it says the same after the wire"
-        aggregate = self.service.decide(read, Asked(record, self.now, person or by))
+        aggregate = self.service.decide(read, _Permitted(record, self.now, person or by))
         assert aggregate is not None
         events, aggregate.pending = aggregate.pending, []
         for event in events:
