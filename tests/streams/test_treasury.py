@@ -555,6 +555,21 @@ def open_account(network: Network) -> str:
     return account
 
 
+def test_a_hold_that_nobody_answers_ends_when_no_context_can_be_waited_for_any_more(network: Network) -> None:
+    """Whoever holds names the purpose: one that names no stream of anybody's was held for ever."""
+    account, later = open_account(network), network.desk.now + timedelta(hours=1)
+    hold = Hold(hold=HoldId("h1"), amount=coins(10), purpose=Purpose("x:y/z"), expires_at=later)
+    network.ask(hold, account, by=ALICE)
+    network.desk.now = later + timedelta(days=14)
+    network.work()
+    assert network.done == []
+
+    network.desk.now += timedelta(seconds=5)
+    network.work()
+
+    assert network.done == ["ExpireHold"]
+
+
 def test_holds_end_with_their_time_but_for_those_that_wait_for_another_context(network: Network) -> None:
     account, later = open_account(network), network.desk.now + timedelta(hours=1)
     for name, purpose in (("h1", "block"), ("h2", "stake:staking/stake/x"), ("h3", "staked")):

@@ -1,5 +1,6 @@
 """A stake is what the treasury says it holds: the worker believes no other record, on both databases."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -164,3 +165,31 @@ def test_a_writer_that_has_ended_vouches_for_what_he_recorded_before(towns: tupl
 
     assert staking.store.is_entitled(writer.did, WRITER, ACCOUNT, held.moment)
     assert asked(staking, held) is None
+
+
+@pytest.mark.parametrize("sequence", ["9" * 20, "09" + "9" * 18, "\u0661" * 20, "-0000000000000000001", "00000000000000000_17"])
+def test_a_place_that_cannot_be_harms_no_command_beside_it(towns: tuple[World, World], sequence: str) -> None:
+    """No database has such a number: asked for all of a batch, it would have been the batch's misfortune."""
+    treasury, staking = towns
+    held = a_hold(treasury, 1_000 * SPACE, f"stake:{STAKE}")
+    document = {**held.document, "sequence": sequence}
+    value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    fake = carrying(parse_event(value, [("signature", writer.sign(value).encode())]))
+    nobodys, ours = signed(fake, STAKE, stranger), signed(fake, STAKE, STAKER)
+    honest = signed(carrying(held), STAKE, STAKER)
+
+    staking.publish(nobodys, ours, honest)
+    staking.worker().work_all()
+
+    assert [staking.refusal(sent) for sent in (nobodys, ours, honest)] == ["NotInRole", "NotHeld", None]
+
+
+def test_a_source_that_is_no_key_is_not_verified(towns: tuple[World, World]) -> None:
+    """Its base58 would be read for seconds."""
+    treasury, staking = towns
+    held = a_hold(treasury, 1_000 * SPACE, f"stake:{STAKE}")
+    value = json.dumps({**held.document, "source": "did:key:z6Mk" + "1" * 30_000}, separators=(",", ":")).encode()
+    sent = done(staking, carrying(parse_event(value, [("signature", writer.sign(value).encode())])), STAKE, STAKER)
+
+    assert staking.refusal(sent) == "NotHeld"
+    assert "source" in staking.outcome(sent)["data"]["refusal"]["text"]
