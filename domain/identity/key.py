@@ -284,9 +284,8 @@ class Key(Aggregate[IdentityEvent]):
                 self.roles.clear()
                 self.proposals.clear()
                 # What was to end it since before then still waits: its own revocation lets no successor escape.
-                self.ends = {
-                    d: end for d, end in self.ends.items() if end.role is None and self._is_earlier(end.suspected_since)
-                }
+                waiting = ((digest, end) for digest, end in self.ends.items() if end.role is None)
+                self.ends = {digest: end for digest, end in waiting if self._is_earlier(end.suspected_since)}
             case EndProposed(proposal=digest, proposed_by=by, person=person, registrar=place):
                 self.ends[digest] = ProposedEnd(
                     [_agreed(by, person, place)], event.lapses, event.role, event.prefix, event.reason, event.suspected_since

@@ -86,7 +86,7 @@ class _Outcome:
     def names(self, key: str, events: Mapping[tuple[str, int], bytes]) -> bool:
         """Whether what was recorded names the key, as one that might do what was asked about it then."""
         said = b"".join(events.get(place, b"") for place in self.places)
-        return self.refusal != "NotEntitled" and (not said or key.encode() in said)
+        return self.refusal not in {"NotEntitled", "NotAllowed"} and (not said or key.encode() in said)
 
     def stood(self, record: Record) -> bool:
         """Whether what was carried was found in the store: it is not asked again."""

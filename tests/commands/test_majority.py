@@ -111,8 +111,8 @@ class Network:
         match what:
             case "give":
                 puppet = PUPPETS[m % len(PUPPETS)]
-                given = [("providers.gpu", "providers/"), (REGISTRAR, "identity/"), *EVERYWHERE][choice % 3]
-                self.waiting.append((puppet, self.propose(puppet, [given], by), False))
+                held = [("providers.gpu", "providers/"), (REGISTRAR, "identity/"), *EVERYWHERE][choice % 3]
+                self.waiting.append((puppet, self.propose(puppet, [held], by), False))
                 self.bad.append(puppet)
             case "rotate":
                 self.rotate(by, next(self.free))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.keys import verify
-from commands import Asked
+from commands import Asked, AuthorityTable, Grant
 from commands.treasury import Treasury
 from contracts import Address, Amount, CommandRecord, Digest, Event, Label, parse_command, sums, uuid7
 from contracts.treasury import (
@@ -77,7 +77,7 @@ from domain.treasury import (
     RequesterCannotReview,
     SamePerson,
 )
-from tests.commands.test_identity import Paper
+from tests.commands.test_identity import FOUNDING, Paper
 from tests.domain.given import did, digest
 from tests.domain.test_treasury_accounts import adjust
 from tests.domain.test_treasury_withdrawals import SEALED
@@ -101,20 +101,14 @@ def tx(name: str) -> Transaction:
     return Transaction("0x" + digest(name))
 
 
-class _Permitted(Asked):
-    """Everybody is registered here for everything."""
-
-    def may(self, key: str, role: str, stream: str) -> bool:
-        del key, role, stream
-        return True
-
-
 class Desk:
     """The service over streams in memory, with the books that the posting rules make."""
 
     def __init__(self) -> None:
         self.paper = Paper()
         self.service = Treasury(self.paper, verify)
+        self.table = AuthorityTable(FOUNDING)
+        self.table.apply(Grant(ALICE, "treasury.holder", "treasury/", START + timedelta(days=300)), "genesis", 0)
         self.now = START
         self.books: Counter[tuple[str, str]] = Counter()
         self.history: list[tuple[str, Event]] = []
@@ -125,7 +119,7 @@ class Desk:
         record = parse_command(value, subject.encode(), [("signature", b"x")])
         read = type(command).read(record.data)
         assert read == command, "it says the same after the wire"
-        aggregate = self.service.decide(read, _Permitted(record, self.now, person or by))
+        aggregate = self.service.decide(read, Asked(record, self.now, person or by, self.table))
         assert aggregate is not None
         events, aggregate.pending = aggregate.pending, []
         for event in events:
@@ -440,12 +434,12 @@ def test_a_hold_pays_what_it_was_for(desk: Desk) -> None:
     desk.ask(OpenAccount(owner=AccountId("alice"), asset=coins(1).asset), account)
     desk.ask(Credit(amount=coins(100), counter=LedgerAccount("collector"), reference=Reference("log.1")), account)
     expires = desk.now + timedelta(hours=1)
-    hold = Hold(hold=HoldId("h1"), amount=coins(60), purpose=Purpose("block"), expires_at=expires)
+    hold = Hold(hold=HoldId("h1"), amount=coins(60), purpose=Purpose("stake:staking/stake/x"), expires_at=expires)
     desk.ask(hold, account, by=ALICE)
-    desk.ask(Capture(hold=HoldId("h1"), amount=coins(45), counter=LedgerAccount("fees:clearing")), account)
+    desk.ask(Capture(hold=HoldId("h1"), amount=coins(45), counter=LedgerAccount("stake:x")), account)
 
     assert desk.balance("account:alice", "USD.s") == 55 * CENT
-    assert desk.balance("fees:clearing", "USD.s") == 45 * CENT
+    assert desk.balance("stake:x", "USD.s") == 45 * CENT
 
 
 def test_a_withdrawal_that_is_cancelled_ends(desk: Desk) -> None:
