@@ -64,6 +64,10 @@ POLICY = "".join(
 UNWITNESSED = f"log {LOG.key}\nquorum none\n"
 
 
+COMMAND_HASH = "the command's hash"
+"""Of an event's field: it says the hash of the command that it follows from."""
+
+
 @dataclass
 class Event:
     """As it was published, and where."""
@@ -148,7 +152,8 @@ class History:
             "network": wrong.get("network", NETWORK), "correlationid": asked["id"], "causationid": asked["id"],
             "shard": shard, "sequence": f"{len(records):020d}", "streamversion": self.versions[subject],
             "prevhash": self._heads.get(shard, ZERO_HASH), "actor": wrong.get("actor", asked["source"]),
-            "commandhash": digest, "data": event[1],
+            "commandhash": digest,
+            "data": {name: digest if value is COMMAND_HASH else value for name, value in event[1].items()},
         }  # fmt: skip
         value = orjson.dumps(document)
         self._heads[shard] = sha256(value).hexdigest()
