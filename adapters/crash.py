@@ -13,7 +13,7 @@ PLACES = (
     "command.before_commit", "command.committed",
     "publish.read", "publish.half_sent", "publish.sent", "publish.marked",
     "project.begun", "project.half", "project.committed",
-    "audit.begun", "audit.half", "audit.committed", "audit.noted", "audit.signed",
+    "audit.begun", "audit.half", "audit.committed", "audit.noted", "audit.remembered", "audit.signed",
     "process.sent", "todo.asked", "todo.sent",
 )  # fmt: skip
 """Every place, in the order in which a command meets them."""

@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 from aiokafka.errors import KafkaError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from adapters import keys
 from adapters.audit import Sequencer
@@ -19,11 +20,16 @@ from adapters.audit.log import AuditLog
 from adapters.audit.patrol import Patrol, Tampering
 from adapters.audit.policy import KnownLog, Policy
 from adapters.audit.reader import GATHER_SECONDS, SIGN_SECONDS, Clock, SequencerReader
-from adapters.audit.witnesses import WitnessRefused, gather_cosignatures, witness_session
+from adapters.audit.signing import Forked, RolledBack, Unremembered, check_signed
+from adapters.audit.witnesses import WitnessRefused, compare_with_witnesses, gather_cosignatures, witness_session
 from adapters.garbage import collect_rarely
 from adapters.http import serving
 from adapters.kafka.commands import CommandSender, sign_command
-from adapters.tlog.notes import NoteKey, NoteSigner
+from adapters.sql import engine_for
+from adapters.sql.schema import current, heads
+from adapters.sql.store import Store
+from adapters.tlog.checkpoints import open_checkpoint
+from adapters.tlog.notes import NoteInvalid, NoteKey, NoteSigner
 from contracts import Command, Digest, Label
 from contracts.audit import HaltShard, ReportTampering
 from ops.auditing_http import Reads, audit_http
@@ -39,6 +45,43 @@ REPORT_SECONDS = 5.0
 """A report of tampering that is on its way when the process ends gets so long."""
 LAST_SIGNED = "last-signed"
 """The file in the home, outside every database, that holds the head that was signed last."""
+
+
+class InTheStore:
+    """That the log has signed, as the event store remembers it: whoever lost the log's database and the file still has that.
+
+    Where there is no store in reach nothing is remembered.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment, self._is_noted = deployment, False
+        origin = log_key(deployment).name
+        self._fact = {f"signed {hashlib.sha256(origin.encode()).hexdigest()[:30]}": origin}
+
+    def has_signed(self) -> bool:
+        return self._fact.items() <= self._facts().items()
+
+    def note(self) -> None:
+        if not self._is_noted and (engine := self._engine()) is not None:
+            try:
+                Store(engine).establish(**self._fact)
+            finally:
+                engine.dispose()
+            self._is_noted = True
+
+    def _facts(self) -> Mapping[str, str]:
+        if (engine := self._engine()) is None:
+            return {}
+        try:
+            # Before the first start of a worker there are no tables.
+            return Store(engine).facts() if current(engine, "store") else {}
+        finally:
+            engine.dispose()
+
+    def _engine(self) -> Engine | None:
+        url = make_url(self._deployment.settings.store)
+        is_there = url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
+        return engine_for(self._deployment.settings.store) if is_there else None
 
 
 def open_audit(deployment: Deployment) -> Engine:
@@ -76,10 +119,44 @@ def writer_signed(deployment: Deployment) -> Verify:
     return verify
 
 
+def refusal_to_sign(deployment: Deployment) -> str | None:
+    """Why the log signs nothing, as far as its databases and the file tell; None where it signs. Raises SQLAlchemy's errors."""
+    url, last_signed, elsewhere = (
+        make_url(deployment.settings.audit),
+        deployment.settings.home / LAST_SIGNED,
+        InTheStore(deployment),
+    )
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        if last_signed.exists() or elsewhere.has_signed():
+            return f"heads of this log were signed, and its database {url.database} is gone"
+        return None
+    engine = engine_for(deployment.settings.audit)
+    try:
+        if current(engine, "audit") == heads("audit"):
+            check_signed(engine, log_key(deployment), last_signed, elsewhere)
+    except (RolledBack, Forked, Unremembered) as error:
+        return str(error)
+    except NoteInvalid as error:
+        return f"{last_signed} holds no head of this log: {error}"
+    finally:
+        engine.dispose()
+    return None
+
+
+async def ask_witnesses(deployment: Deployment, engine: Engine, note: str) -> Mapping[str, str]:
+    """Who of the policy's witnesses does not say whether that head is the last one, and why.
+
+    Raises NoteInvalid, RolledBack, Forked.
+    """
+    head, _ = open_checkpoint(note.encode(), log_key(deployment))
+    async with witness_session() as session:
+        return await compare_with_witnesses(AuditLog(engine), audit_policy(deployment), session, head.size, note)
+
+
 async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
     """Append every event to the log, sign its heads, read random places of it back.
 
-    Raises GroupFailed, RolledBack, Forked, Released, AlreadyRuns.
+    Raises GroupFailed, RolledBack, Forked, Unremembered, Released, AlreadyRuns.
     """
     from adapters.faust.group import Group
     from ops.serve import hold_slot, stop_on_signals
@@ -99,7 +176,9 @@ async def run_auditor(deployment: Deployment, slot: str | None = None) -> None:
         stack.push_async_callback(alarm.told)
         reader = SequencerReader(sequencer, audit_topics(deployment), on_halt=alarm.halted)
         log, policy = AuditLog(engine), audit_policy(deployment)
-        clock = Clock(reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED)
+        clock = Clock(
+            reader, sequencer, log_signer(deployment), deployment.settings.home / LAST_SIGNED, InTheStore(deployment)
+        )  # fmt: skip
         life = heartbeat.beat
         group = Group(reader, client, network=deployment.network, instance=instance, on_life=life, gather=GATHER_SECONDS)
         collect_rarely()

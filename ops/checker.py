@@ -32,6 +32,8 @@ from nacl.signing import VerifyKey
 ZERO_HASH = "0" * 64
 NAMESPACE = uuid.UUID("6ba8c1de-52cc-5f3e-9d55-0a3c4d1f7e21")
 LARGEST_RECORD = 60_000
+STRANGERS_KEPT = 1_000
+"""Of a shard's refused commands that nobody registered sent, the bytes of so many stay: the newest."""
 KEY_DAYS, SHOWN = 366, 12
 CLOCK_TOLERANCE_SECONDS = 5.0
 """Client and store have clocks of their own, and a decision is a moment older than its record."""
@@ -274,7 +276,10 @@ class Report:
     def summary(self) -> dict[str, Any]:
         kinds = Counter(problem.kind for problem in self.problems)
         broken = Counter(problem.invariant for problem in self.problems)
-        looked = ("commands", "accepted", "refused", "events", "records", "repeats", "views", "parked", "journalled", "unknown")
+        looked = (
+            "commands", "accepted", "refused", "let_go", "events", "records", "repeats", "views", "parked", "journalled",
+            "unknown",
+        )  # fmt: skip
         return {
             "ok": not self.problems,
             **{name: self.counts[name] for name in looked},
@@ -348,6 +353,10 @@ class Judge:
         self.asked: list[tuple[Decision, str, str, dict[str, Any]]] = []
         self.registry = KeyRegistry()
         self.numbers: dict[tuple[str, int], int] = {}
+        self.strangers: Counter[str] = Counter()
+        """By shard, of how many refused commands of strangers the bytes are there."""
+        self.let_go: dict[str, str] = {}
+        """By shard, the last of which they are not."""
 
     def judge(self) -> Report:
         self._read_genesis()
@@ -387,6 +396,9 @@ class Judge:
         for row in _lines(self.folder / "store.jsonl"):
             if read := readers.get(row["table"]):
                 self._read_row(row, read)
+        for shard, where in self.let_go.items():
+            if self.strangers[shard] < STRANGERS_KEPT:
+                self._say("I1", "lost", where, f"is among the newest {STRANGERS_KEPT} of strangers, and its bytes were let go")
         for (actor, causation), facts in self.caused.items():
             where = f"{facts[0].shard}:{facts[0].sequence}"
             self._say("I2", "invented", where, f"no accepted command {causation} of {actor} in this place caused it")
@@ -526,8 +538,25 @@ class Judge:
         for name, (wanted, is_now) in same.items():
             if wanted != is_now:
                 self._say("I3", "altered", where, f"{name} of the outcome is {is_now!r}, not {wanted!r}")
-        if len(value) < LARGEST_RECORD and sha256(value) != row["hash"]:
+        if _is_let_go(row):
+            self._let_go(document, value, where)
+        elif len(value) < LARGEST_RECORD and sha256(value) != row["hash"]:
             self._say("I5", "altered", where, "the stored command is not the one whose hash was decided")
+        if row.get("kept"):
+            self.strangers[where.rpartition(":")[0]] += 1
+
+    def _let_go(self, document: dict[str, Any], value: bytes, where: str) -> None:
+        """Only what strangers sent may be without its bytes, and nothing of what the newest of them sent."""
+        self.report.counts["let_go"] += 1
+        shard = where.rpartition(":")[0]
+        known = any(change.time < document["time"] for change in self.changes.get(document["actor"], ()))
+        if known or document["type"].endswith(".Accepted"):
+            self._say("I1", "lost", where, "the command's bytes were let go, and they were not a stranger's")
+        if value:
+            self._say("I5", "altered", where, "the command's bytes were let go, and are there")
+        if self.strangers[shard]:
+            self._say("I1", "lost", where, "the command's bytes were let go, and those of an older one were not")
+        self.let_go[shard] = where
 
     def _accepted(self, row: dict[str, Any], document: dict[str, Any], decision: Decision, value: bytes, where: str) -> None:
         self.report.counts["accepted"] += 1
@@ -590,6 +619,8 @@ class Judge:
         self._by_the_writer(where, document["source"], outcome, row["outcome_signature"])
         if found := self.caused.pop((document["actor"], document["causationid"]), []):
             self._say("I4", "invented", where, f"refused, but the store has {len(found)} events of it")
+        if _is_let_go(row):
+            return
         refusal = document["data"]["refusal"]
         if decision.refusal in {"Revoked", "NotInRole", "OutOfPrefix"} and refusal.get("field") == "source":
             command = json.loads(value)
@@ -855,6 +886,11 @@ def authority_changes(document: dict[str, Any]) -> Iterator[tuple[str, str | Non
     elif kind == "KeyRevoked":
         yield data["key"], None, "", "", False
         yield from ((end["key"], end.get("role"), end.get("prefix", ""), "", False) for end in data.get("ends", ()))
+
+
+def _is_let_go(row: dict[str, Any]) -> bool:
+    """Whether the row says that the command's bytes are not kept."""
+    return row.get("kept") is not None and not row["kept"]
 
 
 class KeyRegistry:

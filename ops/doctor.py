@@ -275,6 +275,27 @@ def _database(subject: str, url: str, settings: Settings) -> Finding:
     return Finding(subject, Health.OK, f"{shown} answers and is durable")
 
 
+def _signing(settings: Settings) -> Iterator[Finding]:
+    """Whether the audit log signs, as far as it is told by what is left of it."""
+    from sqlalchemy.exc import DatabaseError
+
+    from ops.auditor import refusal_to_sign
+    from ops.compose import Deployment
+    from ops.genesis import BadGenesis
+
+    deployment = Deployment(settings)
+    if not deployment.genesis_path.exists():
+        return
+    try:
+        refused = refusal_to_sign(deployment)
+    except (DatabaseError, BadGenesis):
+        # What is said of the databases and of the genesis themselves tells.
+        return
+    if refused is not None:
+        remedy = "restore the audit log's database; with a head that was kept elsewhere: spaceos audit adopt HEAD"
+        yield Finding("audit log", Health.WRONG, f"nothing is signed: {refused}", remedy)
+
+
 def _strangers(settings: Settings) -> Iterator[Finding]:
     """What was found on events topics that nobody entitled had signed."""
     from sqlalchemy import make_url
@@ -336,5 +357,6 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _broker,
     _doors,
     _databases,
+    _signing,
     _strangers,
 )

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from adapters.audit.batches import Chunks, Delivered
 from adapters.audit.cosignatures import Refusal, standing_refusal
 from adapters.audit.sequencer import READER, Sequencer
-from adapters.audit.signing import sign_head
+from adapters.audit.signing import Elsewhere, sign_head
 from adapters.kafka.locate import Looking, Places, locate_all
 from adapters.tlog.notes import NoteSigner
 from adapters.views.places import Applied
@@ -141,17 +141,18 @@ class Clock:
         sequencer: Sequencer,
         signer: NoteSigner,
         last_signed: Path,
+        elsewhere: Elsewhere | None = None,
         *,
         on_signed: Callable[[str], Awaitable[None]] = _unwatched,
     ) -> None:
         """`on_signed` is handed the note; what it raises ends `run`."""
         self._reader, self._sequencer = reader, sequencer
-        self._signer, self._last_signed = signer, last_signed
+        self._signing = signer, last_signed, elsewhere
         self._on_signed = on_signed
         self._said: tuple[Refusal, float] | None = None
 
     async def run(self) -> None:
-        """For ever. Raises Released, RolledBack, Forked, and SQLAlchemy's errors."""
+        """For ever. Raises Released, RolledBack, Forked, Unremembered, and SQLAlchemy's errors."""
         while True:
             await self.turn()
             await asyncio.sleep(SIGN_SECONDS)
@@ -168,7 +169,7 @@ class Clock:
         self._say(refusal)
         if refusal is not None:
             return
-        if (note := await in_thread(sign_head, self._sequencer.engine, self._signer, self._last_signed)) is not None:
+        if (note := await in_thread(sign_head, self._sequencer.engine, *self._signing)) is not None:
             await self._on_signed(note)
 
     def _say(self, refusal: Refusal | None) -> None:

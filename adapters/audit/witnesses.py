@@ -27,6 +27,7 @@ from adapters.audit.cosignatures import (
 )
 from adapters.audit.log import AuditLog
 from adapters.audit.policy import Policy, Witness
+from adapters.audit.signing import Forked, RolledBack
 from adapters.tlog.notes import NoteInvalid, NoteKey, open_note
 from adapters.tlog.submissions import PATH, SIZE_TYPE, Submission, SubmissionInvalid, size_of
 
@@ -95,6 +96,29 @@ async def gather_cosignatures(
     return Gathered(size, cosigned, missing, policy.is_met_by(held))
 
 
+async def compare_with_witnesses(
+    audit: AuditLog, policy: Policy, session: ClientSession, size: int, note: str
+) -> dict[str, str]:
+    """Ask each witness of the policy that has a URL whether that signed head is the last one: nothing is signed for it.
+
+    Returns who did not say, and why. Raises RolledBack where one has cosigned a larger tree, Forked where one has another tree
+    of that size.
+    """
+    request = _Request(audit, session, size, note, time.time)
+    asked = [witness for witness in policy.witnesses if witness.url is not None]
+    answers = await asyncio.gather(*(request.compare(witness) for witness in asked), return_exceptions=True)
+    silent = {witness.name: "it has no URL" for witness in policy.witnesses if witness.url is None}
+    for witness, answer in zip(asked, answers, strict=True):
+        match answer:
+            case None:
+                pass
+            case Missing() | OSError() | ClientError():
+                silent[witness.name] = str(answer) or type(answer).__name__
+            case _:
+                raise answer
+    return silent
+
+
 class Missing(Exception):
     """This time there is no cosignature, and why."""
 
@@ -136,8 +160,20 @@ class _Request:
         found = _cosignature(witness.key, self.size, self.note, answer.body, round(self.now()))
         await asyncio.to_thread(store_cosignature, self.audit.engine, found)
 
+    async def compare(self, witness: Witness) -> None:
+        """Returns where its last head is this one, or older. Raises RolledBack, Forked, Missing, and what aiohttp raises."""
+        answer = await self._submit(witness, self.size)
+        if answer.status == 409 and answer.type == SIZE_TYPE and (known := _size(answer)) != self.size:
+            if known > self.size:
+                raise RolledBack(f"{witness.name} has cosigned a tree of {known} leaves, and the head given has {self.size}")
+        elif answer.status in (409, 422):
+            raise Forked(f"{witness.name} has another tree of {self.size} leaves: {answer.text}")
+        elif answer.status != 200:
+            raise Missing(f"it answered {answer.status} {_MEANINGS.get(answer.status, '')}: {answer.text}")
+
     async def _submit(self, witness: Witness, old: int) -> _Answer:
-        proof = await asyncio.to_thread(lambda: self.audit.tree(self.size).consistency(old))
+        # Nothing is to be proved of a tree and itself, and the database may not have it.
+        proof = [] if old == self.size else await asyncio.to_thread(lambda: self.audit.tree(self.size).consistency(old))
         body = Submission(old, proof, self.note).encode()
         assert witness.url is not None
         url = f"{witness.url.rstrip('/')}/{PATH}"

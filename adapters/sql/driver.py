@@ -217,7 +217,7 @@ _BYTEA, _TEXT = 17, 25
 
 def _array(values: list[Any]) -> _Dumped:
     kind = next((type(value) for value in values if value is not None), None)
-    if kind is None or kind is int:
+    if kind is None or kind in (int, bool):
         # As text, nothing but NULL is an array of any type.
         return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}".encode(), Format.TEXT
     parts = [struct.pack("!iiiii", 1, 1, _BYTEA if kind is bytes else _TEXT, len(values), 1)]

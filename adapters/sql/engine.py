@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     URL,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Engine,
@@ -196,7 +197,7 @@ def _insert_on_sqlite(connection: Connection, insert: str, columns: int, rows: S
 
 
 # Text would have each byte as two digits, and more time of the server than of us.
-_BINARY = ((BigInteger, "int8"), (Integer, "int4"), (String, "text"), (LargeBinary, "bytea"))
+_BINARY = ((BigInteger, "int8"), (Integer, "int4"), (String, "text"), (LargeBinary, "bytea"), (Boolean, "bool"))
 
 
 def type_of(column: Column[Any]) -> str:

@@ -79,6 +79,8 @@ class CommandRow(NamedTuple):
     outcome: bytes
     outcome_signature: str | None
     traceparent: str | None
+    kept: bool | None = None
+    """None: its bytes are kept for good; true: a stranger's, while it is among the newest; false: its bytes were let go."""
 
 
 class SnapshotRow(NamedTuple):

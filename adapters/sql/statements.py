@@ -33,6 +33,15 @@ from {asked} cross join {events}
 left join snapshots on snapshots.stream = events.stream and snapshots.version = events.version and {snapshots}
 order by events.stream, events.version
 """
+MAX_STRANGERS_KEPT = 1_000
+"""Of so many refused commands of strangers a shard keeps the bytes, the newest: enough to see what somebody tries, and he fills
+60 MB with them at most."""
+# What is kept stands in a partial index, so the oldest of them is found without looking at anybody else's.
+_LET_GO = f"""
+update commands set command = ?, kept = false
+where shard = ? and kept and number <
+    (select number from commands where shard = ? and kept order by number desc limit 1 offset {MAX_STRANGERS_KEPT - 1})
+"""  # noqa: S608  our names
 _SINCE = "coalesce((select max(version) from snapshots where snapshots.stream = asked.stream), 0)"
 
 
@@ -112,6 +121,10 @@ class Statements:
         if self._postgresql:
             return Said(sql, [list(column) for column in zip(*rows, strict=True)])
         return Said(sql, rows, many=True)
+
+    def let_go(self, shards: Collection[int]) -> Said:
+        """Of what strangers sent there, the bytes of all but the newest: their digests, places and reasons stay."""
+        return Said(_LET_GO, [(b"", shard, shard) for shard in sorted(shards)], many=True)
 
     def repeated(self, outcomes: Sequence[tuple[int, int]]) -> Said:
         """Shard and number of each."""

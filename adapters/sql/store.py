@@ -330,6 +330,9 @@ class Store:
         crashpoint("command.inserted")
         if sealed.commands:
             yield self._sql.inserted(sealed.commands)
+        # In the transaction that holds the counter row, from what the table says: whoever decides there next goes on with it.
+        if strangers := {command.shard for command in sealed.commands if command.kept}:
+            yield self._sql.let_go(strangers)
         if repeats:
             yield self._sql.repeated(repeats)
         for snapshot in sealed.snapshots:

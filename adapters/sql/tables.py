@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -66,6 +67,10 @@ commands = Table(
     Column("outcome", LargeBinary, nullable=False),
     Column("outcome_signature", String(200)),
     Column("traceparent", String(55)),
+    # Whether the command's bytes are: null where for good. What nobody registered sent and was refused has true while it is
+    # among its shard's newest, false once its bytes were let go.
+    Column("kept", Boolean),
+    Index("commands_of_strangers", "shard", "number", sqlite_where=text("kept"), postgresql_where=text("kept")),
     comment="The inbox and the outcomes in one: what was asked, by whom, and what became of it, in dense order.",
 )
 

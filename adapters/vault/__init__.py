@@ -16,6 +16,7 @@ from typing import Any
 
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as unwrap
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as wrap
+from nacl.exceptions import CryptoError
 from sqlalchemy import Engine, delete, insert, select, text, update
 
 from adapters.keys import KeyFileUnsafe
@@ -77,14 +78,16 @@ class Vault:
         return made, True
 
     def open(self, key: str) -> bytes:
-        """The key itself. Raises Destroyed."""
+        """The key itself. Raises Destroyed, and FileNotFoundError or CryptoError where its master is lost."""
         row = self._row(key)
-        try:
-            return self._unwrap(bytes(row.wrapped), key, row.master)
-        except FileNotFoundError:
-            # Its master may have been replaced since the row was read.
-            row = self._row(key)
-            return self._unwrap(bytes(row.wrapped), key, row.master)
+        while True:
+            try:
+                return self._unwrap(bytes(row.wrapped), key, row.master)
+            except (FileNotFoundError, CryptoError):
+                # Its master may have been replaced since the row was read, and is overwritten before it is gone.
+                tried, row = row.master, self._row(key)
+                if row.master == tried:
+                    raise
 
     def keys_of(self, person: str) -> Sequence[KeyOf]:
         """All that are left of a person."""

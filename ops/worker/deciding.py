@@ -80,6 +80,8 @@ class Ruling:
     refusal: RefusalReason | None = None
     permit: Permit | None = None
     changes_authority: bool = False
+    of_stranger: bool = False
+    """Nobody whom the authority table knows has signed it, as far as can be told."""
 
 
 @dataclass(slots=True)
@@ -254,14 +256,19 @@ class _Batch:
                 conflict = RefusalReason(name="Conflict", text="another command of this source has this id", field="id")
                 self._refuse_in_place(chunk, checked, conflict)
             return
-        ruling = Ruling(checked, identity, chunk.next_number, checked.record.id)
+        of_stranger = self._is_strangers(checked)
+        ruling = Ruling(checked, identity, chunk.next_number, checked.record.id, of_stranger=of_stranger)
         self._known[identity] = Known(checked.record.hash, chunk.shard.id, ruling.number)
         self._judge(chunk, ruling, checked.record, checked.command)
         chunk.rulings.append(ruling)
 
     def _refuse_in_place(self, chunk: Chunk, checked: Checked, problem: RefusalReason | None) -> None:
         place = _place(chunk.shard, checked.incoming.offset)
-        chunk.rulings.append(Ruling(checked, place, chunk.next_number, place, refusal=problem))
+        of_stranger = self._is_strangers(checked)
+        chunk.rulings.append(Ruling(checked, place, chunk.next_number, place, refusal=problem, of_stranger=of_stranger))
+
+    def _is_strangers(self, checked: Checked) -> bool:
+        return checked.record is None or not checked.is_genuine or checked.record.source not in self._authority
 
     def _judge(self, chunk: Chunk, ruling: Ruling, record: CommandRecord, command: Command | None) -> None:
         if record.expires is not None and self._now > record.expires:
@@ -439,6 +446,7 @@ class _Batch:
             record.signature if record is not None else "", outcome,
             None if ruling.refusal is None else self._decider.signer.sign(outcome),
             record.traceparent if record is not None else None,
+            kept=True if ruling.of_stranger and ruling.refusal is not None else None,
         )  # fmt: skip
 
 

@@ -298,8 +298,7 @@ def test_a_process_of_an_earlier_version_does_not_start_on_a_newer_schema(
     upgrade(engine, "store")
     earlier = tmp_path / "migrations"
     shutil.copytree(schema._MIGRATIONS, earlier)
-    for script in (earlier / "store" / "versions").glob("0007*.py"):
-        script.unlink()
+    max((earlier / "store" / "versions").glob("0*.py")).unlink()
     monkeypatch.setattr(schema, "_MIGRATIONS", earlier)
 
     with pytest.raises(CommandError, match="Can't locate revision"):

@@ -90,6 +90,13 @@ class Network:
             self.decide(RevokeKey(reason="retired"), f"identity/key/{key.did}", key)
         self.decide(RevokeKey(reason="mistaken"), f"identity/key/{keys[1].did}", keys[2])
 
+    def flood(self, count: int) -> None:
+        """What nobody has signed, to one partition."""
+        shard, door = self.store.shard("identity", 0), Door("identity", 0, PARTITIONS, "dev")
+        sent = [Delivered(shard.position + n, b"x", b"%d" % n * 100, []) for n in range(count)]
+        self.decider.commit([Chunk(shard, [door.check(record) for record in sent])])
+        self.commands += [record_row("identity.commands", 0, r.offset, r.key, r.value, []) for r in sent]
+
     def dump(self, folder: Path) -> None:
         """As `ops/dumps.py` does; the topics as their shards' owner would have left them."""
         outbox = Outbox(self.store.engine)
@@ -258,6 +265,47 @@ def test_what_is_wrong_is_named(dumps: Path, name: str) -> None:
     write_lines(dumps / file, rows)
 
     assert invariant in judge(dumps)["broken"]
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dumps of a network to which a stranger sent ten records more than are kept of him."""
+    home = tmp_path_factory.mktemp("flooded")
+    network = Network(home)
+    network.live()
+    network.flood(checker.STRANGERS_KEPT + 10)
+    network.dump(home / "dump")
+    return home / "dump"
+
+
+def test_what_strangers_sent_may_be_without_its_bytes(flooded: Path) -> None:
+    found = judge(flooded)
+
+    assert found["ok"], found
+    assert found["let_go"] == 10
+
+
+@pytest.mark.parametrize(
+    ("harm", "invariant"),
+    [
+        (lambda r: _of(r, table="commands", kept=1)[-1].update(kept=0, command=""), "I1"),
+        (lambda r: _of(r, table="commands", kept=0)[-1].update(kept=1), "I5"),
+        (lambda r: _of(r, table="commands", kept=0)[0].update(kept=1, command=text(b"x" * 600)), "I1"),
+        (lambda r: _of(r, table="commands", kept=0)[-1].update(command=text(b"x")), "I5"),
+        (lambda r: _of(r, table="commands", kept=None)[-1].update(kept=0, command=""), "I1"),
+        (lambda r: _of(r, table="commands", kept=None)[0].update(kept=0, command=""), "I1"),
+    ],
+)
+def test_bytes_that_should_be_there_are_missed(flooded: Path, tmp_path: Path, harm: Harm, invariant: str) -> None:
+    """Neither the newest of strangers nor anything of who was registered is let go."""
+    for file in flooded.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    rows = read_lines(tmp_path / "store.jsonl")
+
+    harm(rows)
+    write_lines(tmp_path / "store.jsonl", rows)
+
+    assert invariant in judge(tmp_path)["broken"]
 
 
 def test_a_command_that_no_client_sent_is_an_invention(dumps: Path) -> None:

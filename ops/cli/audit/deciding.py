@@ -203,18 +203,25 @@ def adopt(
     head: Annotated[typer.FileText, typer.Argument(metavar="HEAD", help="A signed head, as `audit checkpoint` prints it.")],
     as_json: Json = False,
 ) -> None:
-    """Say which head was signed last, where the file that holds it was lost; the log signs again if it continues that head."""
+    """Say which head was signed last, where the file that holds it was lost; the log signs again if it continues that head.
+
+    Each witness of the policy is asked first: a head that is not the last one that it has cosigned is not adopted.
+    """
     from adapters.audit.signing import Forked, RolledBack, adopt_head
     from adapters.tlog.notes import NoteInvalid
-    from ops.auditor import LAST_SIGNED, log_signer, open_audit
+    from ops.auditor import LAST_SIGNED, ask_witnesses, log_signer, open_audit
     from ops.compose import deployment
 
-    found = deployment()
+    found, note = deployment(), head.read()
+    engine = open_audit(found)
     try:
-        adopted = adopt_head(open_audit(found), log_signer(found), found.settings.home / LAST_SIGNED, head.read())
+        silent = asyncio.run(ask_witnesses(found, engine, note))
+        adopted = adopt_head(engine, log_signer(found), found.settings.home / LAST_SIGNED, note)
     except (NoteInvalid, RolledBack, Forked, FileExistsError) as error:
         raise Failure(str(error), "give the newest head that a witness or an auditor has kept") from None
-    _done(as_json, f"the head of {adopted.size:,} entries is the one that was signed last", size=adopted.size)
+    for name, why in silent.items():
+        hint("{} was not heard: {}", name, why)
+    _done(as_json, f"the head of {adopted.size:,} entries is the one that was signed last", size=adopted.size, silent=silent)
 
 
 @witness.command("trust")

@@ -2,15 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from adapters.audit import AuditLog, Forked, RolledBack, Sequencer, check_log, sign_head
 from adapters.audit.log import NotInLog
-from adapters.audit.signing import Unremembered, adopt_head
+from adapters.audit.signing import Unremembered, adopt_head, check_signed
 from adapters.keys import verify
 from adapters.locks import held
 from adapters.sql import engine_for
@@ -135,6 +137,96 @@ def test_an_older_copy_signs_nothing_either_where_the_file_was_deleted(tmp_path:
     with pytest.raises(FileExistsError):
         adopt_head(log.engine, SIGNER, log.last, str(first))
     older.dispose()
+
+
+class Noted:
+    """A note that something was signed, where neither database nor file is."""
+
+    def __init__(self) -> None:
+        self.is_noted = False
+
+    def has_signed(self) -> bool:
+        return self.is_noted
+
+    def note(self) -> None:
+        self.is_noted = True
+
+
+def test_a_log_that_has_lost_database_and_file_does_not_begin_once_more(tmp_path: Path) -> None:
+    """An empty database, or one of before the first head, is that of a new network but for what was noted elsewhere."""
+    noted, log = Noted(), Log(tmp_path)
+    log.grow(0, 10)
+    log.engine.dispose()
+    shutil.copy(log.file, tmp_path / "older.db")
+    assert sign_head(log.engine, SIGNER, log.last, noted) is not None
+    log.last.unlink()
+    older, empty = engine_for(f"sqlite:///{tmp_path}/older.db"), engine_for(f"sqlite:///{tmp_path}/empty.db")
+    upgrade(empty, "audit")
+
+    for lost in (older, empty):
+        with pytest.raises(Unremembered, match="spaceos audit adopt"):
+            sign_head(lost, SIGNER, log.last, noted)
+        with pytest.raises(Unremembered):
+            check_signed(lost, SIGNER.key, log.last, noted)
+        assert not log.last.exists()
+        lost.dispose()
+
+
+def test_a_log_whose_heads_are_lost_goes_on_from_the_one_that_was_kept(tmp_path: Path) -> None:
+    """The leaves are there, so it is seen that they are those of the head."""
+    noted, log = Noted(), Log(tmp_path)
+    log.grow(0, 10)
+    note = sign_head(log.engine, SIGNER, log.last, noted)
+    log.last.unlink()
+    log.tamper("delete from audit_checkpoints")
+    with pytest.raises(Unremembered):
+        sign_head(log.engine, SIGNER, log.last, noted)
+
+    adopt_head(log.engine, SIGNER, log.last, str(note))
+
+    assert sign_head(log.engine, SIGNER, log.last, noted) == note
+    log.grow(10, 20)
+    assert sign_head(log.engine, SIGNER, log.last, noted) is not None
+
+
+def test_a_signer_that_dies_before_anything_was_given_away_signs_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the file and the note, and between the note and the database: what it leaves is no log that has forgotten."""
+    noted, log = Noted(), Log(tmp_path)
+    log.grow(0, 10)
+
+    for place in ("audit.noted", "audit.remembered"):
+        monkeypatch.setattr("adapters.audit.signing.crashpoint", partial(_die, place))
+        with pytest.raises(KeyboardInterrupt):
+            sign_head(log.engine, SIGNER, log.last, noted)
+        assert noted.is_noted == (place == "audit.remembered")
+    monkeypatch.undo()
+    note = log.last.read_text()
+
+    assert sign_head(log.engine, SIGNER, log.last, noted) == note
+
+
+def _die(wanted: str, place: str) -> None:
+    if place == wanted:
+        raise KeyboardInterrupt
+
+
+def test_what_cannot_be_noted_keeps_the_first_head_from_being_signed_and_no_later_one(tmp_path: Path) -> None:
+    class Away(Noted):
+        def note(self) -> None:
+            raise OperationalError("insert", {}, Exception("away"))
+
+    log = Log(tmp_path)
+    log.grow(0, 10)
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            sign_head(log.engine, SIGNER, log.last, Away())
+    assert AuditLog(log.engine).checkpoint_size() == 0
+
+    assert sign_head(log.engine, SIGNER, log.last, Noted()) is not None
+    log.grow(10, 20)
+    assert sign_head(log.engine, SIGNER, log.last, Away()) is not None
 
 
 def test_a_head_that_another_key_has_signed_is_not_adopted(log: Log) -> None:

@@ -25,7 +25,14 @@ from adapters.audit.cosignatures import (
 )
 from adapters.audit.log import AuditLog, NotInLog
 from adapters.audit.policy import Policy
-from adapters.audit.witnesses import Gathered, WitnessRefused, gather_cosignatures, witness_session
+from adapters.audit.signing import Forked, RolledBack
+from adapters.audit.witnesses import (
+    Gathered,
+    WitnessRefused,
+    compare_with_witnesses,
+    gather_cosignatures,
+    witness_session,
+)
 from adapters.http import new_app
 from adapters.tlog.checkpoints import open_checkpoint
 from adapters.tlog.notes import NoteSigner
@@ -325,6 +332,40 @@ def test_a_log_that_was_restored_from_an_older_backup_is_refused(stack: ExitStac
     restored.engine.dispose()
 
     assert caught.value.refusal.status == 409
+
+
+def test_a_head_is_not_adopted_where_a_witness_knows_of_a_later_or_of_another_one(stack: ExitStack, tmp_path: Path) -> None:
+    """Nothing on the machine can tell; it is asked with a head that was signed before, so that nothing is signed for it."""
+    policy = policy_of({0: witness(stack, tmp_path), 1: None, 2: answering(stack, lambda _: web.Response(status=500))})
+    log = stack.enter_context(log_in(tmp_path, "log", 60))
+    older, newest = _grown(log, policy, 0, 5), _grown(log, policy, 5, 20)
+
+    with pytest.raises(RolledBack, match=f"w0 has cosigned a tree of {newest[0]} leaves, and the head given has {older[0]}"):
+        compare(log, policy, older)
+    assert compare(log, policy, newest) == {"w1": "it has no URL", "w2": "it answered 500 : "}
+    with log_in(tmp_path, "forked", 60) as forked:
+        # The same records in other batches, and as many of them.
+        for start, stop in pairwise((0, 4, 20)):
+            forked.grow(start, stop)
+        assert forked.size == newest[0]
+        with pytest.raises(Forked, match="another tree"):
+            compare(forked, policy, forked.audit.checkpoint())
+    log.grow(20, 30)
+    assert compare(log, policy, log.audit.checkpoint()).keys() == {"w1", "w2"}
+
+
+def _grown(log: Log, policy: Policy, start: int, end: int) -> tuple[int, str]:
+    log.grow(start, end)
+    gather(log, policy)
+    return log.audit.checkpoint()
+
+
+def compare(log: Log, policy: Policy, head: tuple[int, str]) -> dict[str, str]:
+    async def run() -> dict[str, str]:
+        async with witness_session() as session:
+            return await compare_with_witnesses(log.audit, policy, session, *head)
+
+    return asyncio.run(run())
 
 
 def test_a_refusal_stands_when_the_process_has_begun_again(log: Log, stack: ExitStack) -> None:

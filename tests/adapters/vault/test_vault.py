@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, event, insert, text
 
 from adapters.keys import KeyFileUnsafe
 from adapters.sql import engine_for
@@ -158,6 +159,75 @@ def test_a_key_that_a_killed_process_is_still_making_is_wrapped_under_the_new_ma
     assert vault.open("ab" * 16) == b"\x07" * 32
     for made in (engine, killed):
         made.dispose()
+
+
+@pytest.mark.parametrize("place", ["wrapped", "insert", "commit"])
+def test_a_key_that_is_made_while_others_are_destroyed_is_not_under_a_destroyed_master(
+    store_url: str, tmp_path: Path, place: str
+) -> None:
+    """Wherever its maker is when the master is to be replaced: the one that destroys waits, or finds the key."""
+    making, destroying = engine_for(store_url), engine_for(store_url)
+    upgrade(making, "vault")
+    gone = Vault(destroying, tmp_path / "keys").key_for("ada", "none", 2026)[0].key
+    reached, go_on = Event(), Event()
+
+    def pause(*_: object) -> None:
+        reached.set()
+        go_on.wait(20)
+
+    class Paused(Vault):
+        def _wrap(self, secret: bytes, key: str, version: int) -> bytes:
+            wrapped = super()._wrap(secret, key, version)
+            if place == "wrapped":
+                pause()
+            return wrapped
+
+    def before(_c: object, _cursor: object, sql: str, *_: object) -> None:
+        if place == "insert" and sql.lower().startswith("insert"):
+            pause()
+
+    event.listen(making, "before_cursor_execute", before)
+    if place == "commit":
+        event.listen(making, "commit", pause)
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.submit(Paused(making, tmp_path / "keys").key_for, "bob", "none", 2026)
+        assert reached.wait(20)
+        destroyed = pool.submit(Vault(destroying, tmp_path / "keys").destroy, [gone])
+        with pytest.raises(TimeoutError):
+            destroyed.result(timeout=0.5)
+        go_on.set()
+        key = made.result(20)[0].key
+        destroyed.result(20)
+
+    vault = Vault(destroying, tmp_path / "keys")
+    assert len(vault.open(key)) == 32
+    with pytest.raises(Destroyed):
+        vault.open(gone)
+    assert [path.name for path in (tmp_path / "keys").glob("*.master")] == ["vault-2.master"]
+    for engine in (making, destroying):
+        engine.dispose()
+
+
+@pytest.mark.parametrize("rotations", [1, 3])
+def test_a_key_is_opened_whatever_becomes_of_its_master_meanwhile(engine: Engine, tmp_path: Path, rotations: int) -> None:
+    """The file is overwritten before it is unlinked, and whoever read the row may read it in between, or be late again."""
+    vault = Vault(engine, tmp_path / "keys")
+    key = vault.key_for("ada", "none", 2026)[0].key
+    secret = vault.open(key)
+    left = [rotations]
+
+    class Late(Vault):
+        def _row(self, key: str) -> Any:
+            row = super()._row(key)
+            if left[0]:
+                left[0] -= 1
+                vault.destroy([])
+                # As it is for a moment.
+                (tmp_path / "keys" / f"vault-{row.master}.master").write_bytes(bytes(32))
+                (tmp_path / "keys" / f"vault-{row.master}.master").chmod(0o600)
+            return row
+
+    assert Late(engine, tmp_path / "keys").open(key) == secret
 
 
 def test_a_persons_tag_stays_the_same_and_is_nobody_elses(engine: Engine, tmp_path: Path) -> None:
