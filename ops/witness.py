@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters import keys
 from adapters.http import new_app, serving
+from adapters.seldom import Seldom
 from adapters.sql import assert_durable, engine_for, reading
 from adapters.tlog.checkpoints import Checkpoint
 from adapters.tlog.notes import COSIGNATURE, NoteInvalid, NoteKey, NoteSigner, open_note
@@ -129,14 +130,15 @@ def witness_app(witness: Witness) -> web.Application:
     """`POST /add-checkpoint`, and `GET /`, which says who cosigns what."""
     app = new_app(MAX_BODY_BYTES)
     # One thread: a file has one writer, and the others would only wait for it.
-    thread = ThreadPoolExecutor(1, "witness")
+    thread, seldom = ThreadPoolExecutor(1, "witness"), Seldom()
 
     async def add_checkpoint(request: web.Request) -> web.Response:
         body = await request.read()
         try:
             line = await asyncio.get_running_loop().run_in_executor(thread, witness.add, body)
         except Refusing as refusing:
-            log.warning("not cosigned (%d): %s", refusing.status, refusing)
+            if times := seldom.count(str(refusing.status)):
+                log.warning("not cosigned (%d): %s (%d of them)", refusing.status, refusing, times)
             if refusing.known_size is not None:
                 return web.Response(status=409, body=f"{refusing.known_size}\n".encode(), content_type=SIZE_TYPE)
             return web.Response(status=refusing.status, text=f"{refusing}\n")

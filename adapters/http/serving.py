@@ -8,12 +8,14 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from adapters.seldom import Seldom
 from adapters.sql import is_transient
 
 log = logging.getLogger(__name__)
 # What strangers send that is no HTTP would fill the log with tracebacks; whatever fails here is told by `log`.
 _strangers = logging.getLogger(f"{__name__}.strangers")
 _strangers.setLevel(logging.CRITICAL)
+_SELDOM = Seldom()
 
 MAX_LINE_BYTES: Final = 2_048
 """Of a request's first line, and of each header."""
@@ -53,9 +55,11 @@ async def _plainly(request: web.Request, handler: Handler) -> web.StreamResponse
         raise
     except Exception as error:
         if is_transient(error) or isinstance(error, TimeoutError):
-            log.warning("%s was not answered: %s", request.path, type(error).__name__)
+            if times := _SELDOM.count("unanswered"):
+                log.warning("%s was not answered: %s (%d of them)", request.path, type(error).__name__, times)
             return web.Response(status=503, text="the database does not answer, try again\n", headers={"Retry-After": "1"})
-        log.exception("%s failed", request.path)
+        if times := _SELDOM.count("failed"):
+            log.exception("%s failed (%d of them)", request.path, times)
         return web.Response(status=500, text="this is a fault of ours\n")
 
 

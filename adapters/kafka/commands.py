@@ -17,6 +17,7 @@ from adapters.kafka.bare import bare_consumer, tell_topics
 from adapters.kafka.hot import keep_hot
 from adapters.kafka.pace import Pace, Wait
 from adapters.keys import Signer
+from adapters.seldom import Seldom
 from adapters.vouching import Vouch, anybody
 from contracts import CONTENT_TYPE, Command, CommandRecord, partition_of, uuid7
 
@@ -127,18 +128,19 @@ class Outcomes:
 
     def __init__(self, consumer: AIOKafkaConsumer, vouch: Vouch = anybody) -> None:
         self._consumer, self._vouch = consumer, vouch
-        self._pace = Pace(Wait(100), Wait(500))
+        self._pace, self._seldom = Pace(Wait(100), Wait(500)), Seldom()
 
     async def answers(self, timeout_ms: int = 500) -> list[Answer]:
         """Those that came meanwhile, maybe none; an outcome that is repeated comes twice."""
         polled = await self._consumer.getmany(timeout_ms=timeout_ms)
         self._pace.keep(self._consumer, sum(map(len, polled.values())))
         found = [(record, answer_in(record, self._vouch)) for records in polled.values() for record in records]
-        if strange := [record for record, answer in found if answer is None]:
+        strange = [record for record, answer in found if answer is None]
+        if strange and (records := self._seldom.count("strange", len(strange))):
             last = strange[-1]
             log.warning(
                 "passed over %d records that are no outcomes, the last at %s/%d offset %d",
-                len(strange), last.topic, last.partition, last.offset,
+                records, last.topic, last.partition, last.offset,
             )  # fmt: skip
         return [answer for _, answer in found if answer is not None]
 

@@ -16,6 +16,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from adapters.kafka.reading import Bounds, bounds_of, read
+from adapters.seldom import Seldom
 from adapters.sql.outbox import Lane, Mark, Outbox, Outgoing, Standing
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class Comparing:
     def __init__(self, outbox: Outbox, is_authentic: IsAuthentic) -> None:
         self._outbox, self._is_authentic = outbox, is_authentic
         self._told: dict[TopicPartition, int] = {}
+        self._seldom = Seldom()
         self.strangers = 0
         """Records that were passed over."""
 
@@ -240,7 +242,8 @@ class Comparing:
             return
         self.strangers += len(fresh)
         self._told[place] = max(fresh)
-        log.warning("%s/%d holds %d strange records from offset %d on; passed over", *place, len(fresh), min(fresh))
+        if many := self._seldom.count(f"{place.topic}/{place.partition}", len(fresh)):
+            log.warning("%s/%d holds %d strange records from offset %d on; passed over", *place, many, min(fresh))
 
 
 def _back(look: _Look, span: int) -> int:

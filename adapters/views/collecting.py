@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from adapters.crash import crashpoint
 from adapters.kafka.locate import Looking, Places, locate_offset
+from adapters.seldom import Seldom
 from adapters.sql import is_transient
 from adapters.views import places, positions
 from adapters.views.parked import Parked, headers_of, park, reason_of
@@ -89,7 +90,7 @@ class CollectorReader:
         self.name, self.topics = collector.name, [collector.topic]
         self._engine, self._collector, self._send, self._raw = engine, collector, send, raw
         self._places = places.Places(engine, collector.name)
-        self._in_thread = InTurn()
+        self._in_thread, self._seldom = InTurn(), Seldom()
         self._states = states
 
     async def claim(self, shards: Iterable[str]) -> None:
@@ -188,7 +189,13 @@ class CollectorReader:
         try:
             return self._wishes(shard, records), entries
         except Exception:
-            log.exception("%s cannot collect %d records of %s, so they are tried one by one", self.name, len(records), shard)
+            # Anybody may send what it fails at.
+            if (times := self._seldom.count(shard)) == 1:
+                log.exception(
+                    "%s cannot collect %d records of %s, so they are tried one by one", self.name, len(records), shard
+                )
+            elif times:
+                log.error("%s could not collect records of %s %d times more", self.name, shard, times)
         good = []
         for record in records:
             try:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from adapters.seldom import Seldom
 from adapters.telemetry import passed_over
 from adapters.views.tables import strangers
 from contracts import rfc3339
@@ -30,7 +31,7 @@ class Strangers:
     def __init__(self, name: str) -> None:
         """`name` is that of the reader, for the log and the metrics."""
         self._name = name
-        self._lock = Lock()
+        self._lock, self._seldom = Lock(), Seldom()
         self._highest: dict[str, int] = {}
         self._met: dict[str, _Met] = {}
 
@@ -46,9 +47,10 @@ class Strangers:
             met = self._met.setdefault(shard, _Met())
             met.records, met.offset, met.said = met.records + len(fresh), last, fresh[last]
         passed_over(self._name, shard, len(fresh))
-        log.warning(
-            "%s passes over %d records of %s, the last at offset %d: %s", self._name, len(fresh), shard, last, fresh[last]
-        )
+        if records := self._seldom.count(shard, len(fresh)):
+            log.warning(
+                "%s passes over %d records of %s, the last at offset %d: %s", self._name, records, shard, last, fresh[last]
+            )
 
     def write(self, connection: Connection) -> None:
         """What was met since; it is forgotten when `written` says that it is durable."""

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 
 from adapters.kafka.locate import looking
 from adapters.kafka.topics import Topic, create_topics
+from adapters.seldom import MOST_LINES
 from adapters.sql import reading
 from adapters.views import parked_streams, positions_of
 from adapters.views.collecting import CollectorReader
@@ -249,6 +250,18 @@ def test_a_collector_drops_what_it_has_collected_and_parks_what_it_cannot(views:
         position = positions_of(connection, "beats")["beats/0"]
     assert (stream.stream, stream.sequence, stream.reason) == ("device", 1, "ValueError: bad")
     assert (position.next, position.last_hash) == (4, sha256(b"c").hexdigest())
+
+
+def test_records_that_a_collector_fails_at_do_not_fill_the_log(views: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """Its topic is open to everybody, and a traceback is long."""
+    reader = collector(views, "beats", Outbox())
+
+    for offset in range(100):
+        apply(reader, "beats/0", [Arrival(offset, b"bad")])
+
+    assert len([said for said in caplog.messages if "cannot collect" in said]) == MOST_LINES
+    with reading(views) as connection:
+        assert [stream.waiting for stream in parked_streams(connection)] == [100]
 
 
 def test_what_a_collector_parked_is_collected_with_all_that_came_with_it(views: Engine) -> None:

@@ -1,17 +1,27 @@
 """That the log has signed is remembered in the event store, and the doctor says where nothing is signed."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from adapters.audit import Sequencer
 from adapters.audit.signing import Unremembered, sign_head
+from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.store import Store
+from adapters.vouching import vouched_by
 from ops.auditor import LAST_SIGNED, InTheStore, log_signer, open_audit, refusal_to_sign
 from ops.compose import Deployment
 from ops.doctor import Finding, Health, examine
 from ops.genesis import make_genesis
 from ops.settings import Settings
+from tests.adapters.audit.log import NETWORK, WRITER, three
+
+SPACEOS = Path(sys.executable).parent / "spaceos"
 
 
 @pytest.fixture
@@ -82,3 +92,38 @@ def test_a_file_that_holds_no_head_is_named(deployment: Deployment) -> None:
     (deployment.settings.home / LAST_SIGNED).write_text("half a hea")
 
     assert "holds no head of this log" in str(refusal_to_sign(deployment))
+
+
+def test_an_operator_says_which_head_was_the_last_and_the_log_signs_again(tmp_path: Path) -> None:
+    """With the witnesses that are reached; another log's head is none."""
+    found = Deployment(Settings(home=tmp_path, store=f"sqlite:///{tmp_path}/store.db", audit=f"sqlite:///{tmp_path}/audit.db"))
+    make_genesis(found.genesis_path, found.settings.keys, "dev")
+    found.open_store().engine.dispose()
+    engine, last_signed, shards = open_audit(found), tmp_path / LAST_SIGNED, three(20)
+    sequencer = Sequencer(engine, NETWORK, vouched_by(NETWORK, [WRITER.did], verify))
+    sequencer.claim([shard.name for shard in shards])
+    sequencer.apply({shard.name: shard.records for shard in shards})
+    note = sign_head(engine, log_signer(found), last_signed, InTheStore(found))
+    kept, other = tmp_path / "kept", tmp_path / "other"
+    kept.write_text(str(note))
+    other.write_text(str(note).replace("dev", "prod"))
+    last_signed.unlink()
+
+    assert "is gone" in str(refusal_to_sign(found))
+    refused, adopted = adopt(tmp_path, other), adopt(tmp_path, kept)
+
+    assert (refused.returncode, adopted.returncode) == (1, 0), refused.stderr + adopted.stderr
+    assert json.loads(adopted.stdout) == {"ok": True, "size": 64, "silent": {}}
+    assert refusal_to_sign(found) is None
+    assert last_signed.read_text() == note
+    engine.dispose()
+
+
+def adopt(home: Path, head: Path) -> "subprocess.CompletedProcess[str]":
+    settings = {
+        "SPACEOS_HOME": str(home),
+        "SPACEOS_STORE": f"sqlite:///{home}/store.db",
+        "SPACEOS_AUDIT": f"sqlite:///{home}/audit.db",
+    }
+    command = [SPACEOS, "audit", "adopt", head, "--json"]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=False)

@@ -1,9 +1,12 @@
 """A day ends by itself: once what came late is in, and never because it was we who were deaf."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from adapters.keys import verify
@@ -18,7 +21,7 @@ from streams.liveness import collect, end_the_day
 from tests.domain.given import did
 from tests.domain.staking import TODAY
 from tests.streams.test_staking import DEVICE, Village, a_beat
-from tests.worker.world import NETWORK, signed, someone
+from tests.worker.world import NETWORK, resigned, signed, someone
 
 FIRST = TODAY * SLOTS_PER_EPOCH
 NEIGHBOURS = [did(f"neighbour {n}") for n in range(5)]
@@ -51,6 +54,41 @@ def test_a_heartbeat_from_before_all_times_is_counted_as_malformed(year: int) ->
     told = [command for command in commands if isinstance(command, RecordHeartbeats)]
     assert [beat.sent_at_ms for command in told for beat in command.beats] == [int(good.timestamp() * 1000)]
     assert [reason for command in told for reason in command.rejected] == [RejectedBeats(reason=Label("malformed"), count=1)]
+
+
+FIELDS = ["slot", "seq", "boot", "load_percent", "time", "id", "source", "subject", "type", "data"]
+ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.just("9999-12-31T23:59:60Z")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(FIELDS), ODD), max_size=3),
+    st.binary(max_size=60),
+    st.binary(max_size=60),
+    st.integers(-(2**63), 2**63 - 1),
+)
+def test_whatever_strangers_send_is_counted_and_never_parked(
+    changes: list[tuple[str, object]], key: bytes, junk: bytes, timestamp: int
+) -> None:
+    """What a collector fails at is kept with its bytes until somebody looks: anybody could fill the views."""
+    [good] = heard(datetime(2017, 7, 14, tzinfo=UTC))
+    document = json.loads(good.value)
+    for name, value in changes:
+        (document["data"] if name in document["data"] else document)[name] = value
+        if not isinstance(document["data"], dict):
+            break
+    odd = resigned(json.dumps(document).encode(), good.key.decode(), someone(77))
+    records = [
+        RawRecord(0, 0, key, odd.value, odd.headers, good.timestamp_ms),
+        RawRecord(0, 1, good.key, junk, [("signature", junk)], 0),
+        RawRecord(0, 2, good.key, odd.value, odd.headers, good.timestamp_ms),
+        RawRecord(0, 3, good.key, good.value, good.headers, timestamp),
+        good,
+    ]
+
+    told = [intent.command for intent in collect(records, Network())]
+
+    counted = sum(reason.count for command in told if isinstance(command, RecordHeartbeats) for reason in command.rejected)
+    assert 1 <= counted <= 4
 
 
 class Neighbourhood(Village):
