@@ -77,6 +77,7 @@ from domain.treasury.reconciliation import Reconciliation
 from domain.treasury.stablecoin import Stablecoin, in_bank_money
 from domain.treasury.withdrawals import Withdrawal
 
+HOLDER = "treasury.holder"
 RETURN = "return:"
 
 
@@ -303,7 +304,8 @@ class Treasury(Service):
             case Debit():
                 account.debit(command)
             case Hold():
-                account.hold(command, now)
+                is_by_holder = self.asked.may(self.asked.actor, HOLDER, self.asked.stream)
+                account.hold(command, now, is_by_holder=is_by_holder)
             case Capture():
                 account.capture(command)
             case Release():

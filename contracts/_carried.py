@@ -7,6 +7,7 @@ event that follows names the record by its id (`cause`) and never repeats its by
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar, Self, get_args
@@ -17,7 +18,7 @@ from pydantic_core import CoreSchema
 from contracts._json import BadDocument, parse_strictly
 from contracts._language import Command, Value
 from contracts._record import BadRecord, Record
-from contracts._values import AtomicText, instant
+from contracts._values import AtomicText, Did, instant
 
 
 class Base64Url(AtomicText):
@@ -72,8 +73,10 @@ class Carried(Value):
             raise BadRecord("value", error.rule) from None
         if wrong := next((name for name in _TEXTS if type(document.get(name)) is not str), None):
             raise BadRecord(wrong, "is said by every record of an event")
-        if not document["sequence"].isdecimal() or len(document["sequence"]) != _SEQUENCE_DIGITS:
-            raise BadRecord("sequence", f"has {_SEQUENCE_DIGITS} digits")
+        if not Did.fits(document["source"]):
+            raise BadRecord("source", "is did:key:z6Mk… or did:pkh:eip155:…")
+        if not _SEQUENCE.fullmatch(document["sequence"]):
+            raise BadRecord("sequence", "is a number of 20 digits, below 2^63")
         if type(document.get("data")) is not dict:
             raise BadRecord("data", "is an object")
         try:
@@ -86,7 +89,7 @@ class Carried(Value):
 
 
 _TEXTS = ("id", "source", "type", "subject", "time", "dataschema", "network", "shard", "sequence")
-_SEQUENCE_DIGITS = 20
+_SEQUENCE = re.compile(r"0[0-8][0-9]{18}")
 
 
 def _base64url(value: bytes) -> Base64Url:

@@ -132,7 +132,7 @@ class RevokeKey(Command, role=("identity.registrar", "identity.self"), stream="i
 
 
 class ProposeEnd(Command, role="identity.registrar", stream="identity/key"):
-    """End a key, or one of its roles, that no single person may end: a writer's, or one of the last registrars'."""
+    """End a key, or one of its roles, that no single person may end: a writer's, or a registrar's by another one."""
 
     role: Role | None = None
     """Absent, as the prefix is: the whole key."""

@@ -38,6 +38,8 @@ HOLD_SECONDS = REQUEST_SECONDS + RECEIPT_SECONDS + UNSETTLED_SECONDS
 """What a request's hold lasts at least, so that it does not expire under a receipt that comes in time."""
 LATE_HOLD_SECONDS = 3_600
 """What a resolved dispute takes is held anew, for so long."""
+GIVEN_BY_ONE = frozenset({"inference.gpu"})
+"""One registrar gives it on any prefix: a receipt is kept under its signer's key, and pays where the offer was his."""
 MAX_RECEIPTS = 32
 """Of one request, from all that sign any: whose receipt counts is known only when it is settled."""
 

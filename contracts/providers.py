@@ -33,6 +33,8 @@ TIERS: tuple[Tier, ...] = ("free", "basic", "pro", "enterprise")
 ModelKind = Literal["chat", "completion", "embedding", "vision"]
 Transport = Literal["relay", "litellm"]
 
+GIVEN_BY_ONE = frozenset({"providers.gpu"})
+"""One registrar gives it on any prefix: a device acts on its own streams and offers, whatever its prefix covers."""
 EARLY_ACCESS_DAYS = 14
 """A model's first days belong to Enterprise offers (white paper App. A)."""
 MAX_PRICE_UNITS = 10**15

@@ -684,7 +684,8 @@ def collateral_stream(kind: str, subject: str) -> StreamName:
 def named_collateral(stream: str) -> tuple[str, str]:
     """Kind and subject of a collateral's stream; two empty texts where it is none."""
     parts = stream.split("/")
-    return (parts[2], parts[3]) if len(parts) == 4 and parts[2] in KINDS else ("", "")
+    is_one = len(parts) == 4 and parts[:2] == ["staking", "collateral"] and parts[2] in KINDS
+    return (parts[2], parts[3]) if is_one else ("", "")
 
 
 def case_stream(case: str) -> StreamName:

@@ -31,14 +31,14 @@ from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
 _IN_ORDER = """checkpoint consistency manifest entry inclusion signature writer authority once command network expired version
-outcome follows context amount persons stream seal time asked sealed"""
+outcome follows context amount carried persons stream seal time asked sealed"""
 CHECKS = _IN_ORDER.split()
 FORMAT, EMPTY, ZERO = "spaceos-audit-pack/1", hashlib.sha256(b"").digest(), "0" * 64
 NAMESPACE = uuid.UUID("6ba8c1de-52cc-5f3e-9d55-0a3c4d1f7e21")
 WIDTH, LARGEST_RECORD, LARGEST_FILE, SHOWN = 256, 60_000, 2**28, 12
 LARGEST_PACK, LARGEST_ANSWER, LAST_SECOND, HEAD_AGE = 2**31, 2**25, 253_402_300_799, 3_600  # the last second of the year 9999
 KEY_LIFE, TOLERANCE, instant = timedelta(days=366), timedelta(seconds=5), datetime.fromisoformat
-CLOCKS = timedelta(seconds=60)  # so much later than its cosignature may an event seem to be
+DAY, CLOCKS = timedelta(days=1), timedelta(seconds=60)  # so much later than its cosignature may an event seem to be
 TOP = re.compile(r"README|auditverify\.py|checkpoint|consistency|(erasures|manifest|opened|range)\.json")
 BELOW = re.compile(r"[a-z]+/(0|[1-9][0-9]{0,14})(-[1-9][0-9]{0,14}|\.json|\.tlog-proof)?")
 _LANGUAGE = """\
@@ -111,7 +111,14 @@ for _context, _said in (_part.strip().split(":") for _part in _LANGUAGE.split(";
 EVENTS = {event for said in LANGUAGE.values() for event in said.events}
 CONSENTS = {event: by for said in LANGUAGE.values() for event, (by, others) in said.events.items() if others}
 CONSENTING = {*CONSENTS, *CONSENTS.values(), "identity.KeyProposed", "identity.KeyApproved", "identity.KeyRegistered"}
-QUORUM, TWO = {"identity.registrar", "store.writer"}, {"identity.verifier"}  # roles that one person cannot give
+QUORUM, TWO = {"identity.registrar", "store.writer"}, {"identity.verifier"}  # roles that one person could never give
+ONE = {"gpu", "node", "relay", "router", "coordinator", "gateway", "collector", "holder"}  # kinds that one gives if narrow
+BY_ONE, NEVER_ONE = {"providers.gpu", "inference.gpu"}, {"apikeys.gateway", "inference.router", "evm.gateway"}
+VERSIONS = {"identity.KeyRotated": 2, "staking.Stake": 2}  # of all others 1; what is newer than this file is not judged
+OTHERWISE = {  # what a decision says of its own under a name that its command has too
+    "inference.RequestOpened": "policy_version", "treasury.ReviewRequired": "reasons", "treasury.MintingPaused": "cause",
+}  # fmt: skip
+LISTS = {"identity", "inference", "operations", "rewards", "staking", "treasury"}  # where lists are taken over as they are
 
 NoteKey = namedtuple("NoteKey", "name kind public id")
 Checkpoint = namedtuple("Checkpoint", "origin size root signed")
@@ -356,7 +363,8 @@ def changes_of(document: dict[str, Any]) -> Iterator[tuple[str, str | None, str,
             role, prefix, end = grant["role"], grant["prefix"], grant.get("not_after") or data["not_after"]
             if kind == "identity.KeyRotated":
                 yield data["successor"], role, prefix, end, data["key"]
-            yield data["key"], role, prefix, min(end, data.get("until", end), key=instant), None
+            own = data["key"] if kind == "identity.KeyRotated" else None
+            yield data["key"], role, prefix, min(end, data.get("until", end), key=instant), own
     elif kind in ("identity.RoleWithdrawn", "identity.KeyRevoked"):
         for end in (data, *(data.get("ends") or ())):
             yield end["key"], end.get("role"), end.get("prefix") or "", None, None
@@ -367,8 +375,27 @@ def covers(prefix: str, subject: str) -> bool:
     return prefix in ("", subject) or subject.startswith(prefix if prefix[-1] in "/." else f"{prefix}/")
 
 
-def amounts_in(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if isinstance(value, dict) and value.keys() == {"asset", "units"}}
+def is_amount(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"asset", "units"}
+
+
+def is_carried(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"value", "signature"}
+
+
+def differs(said: Any, asked: Any, with_lists: bool) -> bool:
+    """Whether an event's field is not what its command says; a time may be written in another way."""
+    if said == asked or (isinstance(said, list) and not with_lists):
+        return False
+    if isinstance(said, str) and isinstance(asked, str) and asked.endswith("Z") and re.match(r"[0-9]{4}-.*T", asked):
+        return instant(said) != instant(asked)
+    return isinstance(said, (str, int, list)) or is_amount(said) or is_amount(asked)
+
+
+def takes_one(role: str, prefix: str) -> bool:
+    """What one registrar gives: roles that are bounded by one stream or one account's, or by the rules themselves."""
+    is_narrow = prefix.count("/") >= 2 and not prefix.endswith(("/", "/."))
+    return role in BY_ONE or (role.rpartition(".")[2] in ONE and role not in NEVER_ONE and is_narrow)
 
 
 def words(data: dict[str, Any]) -> dict[str, Any]:
@@ -405,7 +432,8 @@ class Judge:
         self.doubts = {f"no {name} that names keys was given (--{name} FILE): whose?" for name in known if not known[name]}
         self.items, self.fields = dict[int, Fact | Seal](), list[tuple[Fact, str, dict[str, Any]]]()
         self.places, self.outcomes = dict[tuple[str, int], Fact](), dict[tuple[str, str], bytes]()
-        self.amounts, self.is_whole = dict[int, dict[str, Any]](), False  # what each event names as {asset, units}
+        self.data, self.is_whole, self.names = dict[int, str](), False, set[str]()  # data: of events whose command is here
+        self.used = dict[tuple[str, str], str]()  # by stream and carried record: the event that followed
         self.consenting, self.quorum = defaultdict[str, list[tuple[Fact, dict[str, Any]]]](list), 2  # by stream
         self.followed = dict[str, str]()  # whose place a key took
         self.old = open_checkpoint(since, self.keys) if since else None
@@ -486,14 +514,14 @@ class Judge:
             raise Bad("signature", f"{fact.source} did not sign it for the network {self.genesis['network']}")
         for key, role, prefix, until, follows in changes_of(document):
             self.changes[key].append(Change(fact.time, fact.shard, fact.sequence, role, prefix, until, follows))
-            if follows and key not in self.followed:
+            if follows and key not in (*self.followed, follows):
                 self.followed[key] = follows
         if fact.type == "identity.Founded":
             self.quorum = max(self.quorum, document["data"]["quorum"])
         if fact.type in CONSENTING:
             self.consenting[fact.subject].append((fact, document["data"]))
-        if amounts := amounts_in(document["data"]):
-            self.amounts[index] = amounts
+        if f"commands/{index}.json" in self.names:
+            self.data[index] = json.dumps(document["data"])
         if fact.type in ("custody.KeyShredded", "audit.ErasureOrdered", "audit.RetentionExpired"):
             self.marks.append((fact, document["data"]))
         self.fields += [(fact, pointer, field) for pointer, field in sealed_fields(document["data"])]
@@ -505,9 +533,10 @@ class Judge:
             is_before = change.sequence < at.sequence if change.shard == at.shard else with_ties
             if change.time < at.time or (change.time == at.time and is_before):
                 until = change.until
-                if change.follows and until and not as_said:
-                    own = self.grants(change.follows, change, False, False).get((change.role, change.prefix))
-                    until = own and min(own, until, key=instant)
+                if change.follows and until:
+                    own = self.grants(change.follows, change, False, as_said).get((change.role, change.prefix))
+                    # Longer, as old records have it, is doubted; what the key never had, or has no more, nobody is handed.
+                    until = own and (until if as_said and change.follows != key else min(own, until, key=instant))
                 found[change.role, change.prefix] = until
         return found if (None, "") not in found else {}
 
@@ -545,14 +574,17 @@ class Judge:
         if {**outcome, **wanted} != outcome or (fact.id, mine) not in zip(ids[1:], events, strict=True):
             raise Bad("command", "the outcome is not that of this command, or does not name the event")
         known = {(change.shard, change.sequence) for change in self.changes.get(fact.actor, ()) if change.time <= fact.time}
-        if self.writers and any((place["shard"], place["sequence"]) not in known for place in outcome["data"]["authority"]):
-            raise Bad("authority", f"the outcome relies on an event that says nothing of {fact.actor}, or is later")
+        places = outcome["data"]["authority"]
+        if self.writers and (not places or any((place["shard"], place["sequence"]) not in known for place in places)):
+            raise Bad("authority", f"the outcome relies on nothing, or on what says nothing of {fact.actor}, or is later")
         self.commands += 1
         self.here_and_now(fact, asked, events[0])
         self.once(fact, written, events)
         self.follows(fact, asked, said)
 
     def here_and_now(self, fact: Fact, asked: dict[str, Any], first: dict[str, Any]) -> None:
+        if instant(asked["time"]) - instant(fact.time) > DAY:
+            self.doubts.add(f"the command {fact.causationid} says that it was asked more than a day after it was decided")
         if asked["network"] != fact.network:
             self.say("network", fact, f"the command is for the network {asked['network']!a}")
         if asked.get("expires") and instant(fact.time) - instant(asked["expires"]) > TOLERANCE:
@@ -585,15 +617,61 @@ class Judge:
                 self.say("follows", fact, f"{fact.type} does not follow from {kind}")
             else:
                 self.doubts.add(f"whether {fact.type} follows from {kind} is not known here")
-        for name, amount in self.amounts.get(fact.index, {}).items():
-            if asked["data"].get(name, amount) != amount:
-                self.say("amount", fact, f"{name} is {amount}, and {asked['data'][name]} in the command")
+        for schema in (fact.dataschema, asked["dataschema"]):
+            name, _, version = schema.removeprefix("urn:spaceos:").rpartition(":")
+            if not re.fullmatch("[1-9][0-9]{0,5}", version) or int(version) > VERSIONS.get(name, 1):
+                self.doubts.add(f"{schema} is newer than this verifier")
+        data, asks = json.loads(self.data.pop(fact.index, "{}")), asked["data"]
+        for name in sorted(data.keys() & asks.keys() - {OTHERWISE.get(fact.type)}):
+            if not is_carried(asks[name]) and differs(data[name], asks[name], context in LISTS):
+                check = "amount" if is_amount(data[name]) else "follows"
+                self.say(check, fact, f"{name} is {data[name]!a:.80}, and {asks[name]!a:.80} in the command")
+        for carried in filter(is_carried, asks.values()):
+            self.carried(fact, data, carried)
+        if "cause" in data and fact.type.endswith((".Staked", ".ParameterAdopted")) and not any(map(is_carried, asks.values())):
+            self.say("carried", fact, f"it names {data['cause']} as its cause, and nothing was carried")
+        self.of_identity(fact, data)
         if fact.type == "identity.Founded" and (fact.version, fact.subject) != (1, f"identity/network/{fact.network}"):
             self.say("follows", fact, "a network is founded once, in its own stream")
         elif fact.type == "identity.KeyRegistered":
             self.registered(fact)
         elif said and (need := said.events.get(fact.type)) and need[1]:
             self.consented(fact, *need)
+
+    def of_identity(self, fact: Fact, data: dict[str, Any]) -> None:
+        """What an event of the key registry may say of another key, stream or command: nothing."""
+        if fact.subject.startswith("identity/key/") and data.get("key", fact.subject[13:]) != fact.subject[13:]:
+            self.say("follows", fact, f"it is of {data['key']}, in the stream of another key")
+        if fact.type == "identity.KeyRevoked" and data.get("ends") and not data.get("suspected_since"):
+            self.say("follows", fact, "what the key handed over ends only from a time on that is suspected")
+        if fact.type == "identity.KeyProposed" and data.get("proposal", fact.commandhash) != fact.commandhash:
+            self.say("follows", fact, "it names another proposal than its command")
+
+    def carried(self, fact: Fact, data: dict[str, Any], carried: dict[str, str]) -> None:
+        """What the command brought of another context: signed by who might, in its place, named, taken over, and once."""
+        value = base64.urlsafe_b64decode(carried["value"] + "=" * (-len(carried["value"]) % 4))
+        document = parsed(value)
+        named = {"index": fact.index, "file": fact.file, "hash": digest(value).hex(), "version": document["streamversion"]}
+        record = Fact(*({**document, **named}[name] for name in Fact._fields))
+        record = record._replace(sequence=int(document["sequence"]))
+        if signed(record.source, value, carried["signature"]) is False or record.network != fact.network:
+            self.say("carried", fact, f"{record.source} did not sign the carried record, or for another network")
+        self.may(record.source, ["store.writer"], record, "carried")
+        there = self.places.get((record.shard, record.sequence))
+        is_missing = there is None and self.is_whole and record.sequence <= self.ends.get(record.shard, -1)
+        if is_missing or (there and there.hash != record.hash):
+            self.say("carried", fact, f"the carried record is not what stands at {record.shard} {record.sequence}")
+        if there is None and self.is_whole and not is_missing:
+            self.doubts.add(f"the log does not hold {record.shard} {record.sequence}, which was carried, yet")
+        if fact.type.endswith((".Staked", ".ParameterAdopted")) and data.get("cause") != record.id:
+            self.say("carried", fact, f"it names {data.get('cause')} as its cause, and {record.id} was carried")
+        if fact.type == "staking.Staked":
+            if self.used.setdefault((fact.subject, record.id), fact.id) != fact.id:
+                self.say("carried", fact, f"{record.id} had its effect before")
+            held, purpose = document["data"], f"stake:{fact.subject}"
+            said = {"amount": held["amount"]["units"], "account": record.subject, "hold": held["hold"]}
+            if {**data, **said} != data or (record.type, held["purpose"]) != ("treasury.Held", purpose):
+                self.say("carried", fact, "it is not what the carried record says was held, of whom, and for whom")
 
     def person(self, key: str) -> str:
         """The first key of its chain of rotations: two keys of one person are not two persons."""
@@ -622,11 +700,16 @@ class Judge:
         [data] = [data for found, data in stream if found is fact]
         roles = {grant["role"] for grant in data["roles"]}
         needed = self.quorum if roles & QUORUM else 2 if roles & TWO else 1
+        if data.get("consents") and not all(takes_one(grant["role"], grant["prefix"]) for grant in data["roles"]):
+            needed = max(needed, 2)
         begun = max((f.version for f, _ in stream if f.type == fact.type and f.version < fact.version), default=0)
         since = [(found, said) for found, said in stream if begun < found.version < fact.version]
         of = {said.get("proposal") for found, said in since if found.causationid == fact.causationid}
         asked = [(found, said) for found, said in since if said.get("proposal") in of]
-        same = [said for found, said in asked if found.type == "identity.KeyProposed" and said["roles"] == data["roles"]]
+        same = [
+            said for found, said in asked
+            if found.type == "identity.KeyProposed" and [said["roles"], said["not_after"]] == [data["roles"], data["not_after"]]
+        ]  # fmt: skip
         persons = {self.person(found.actor) for found, _ in asked if found.actor != data["key"]}
         self.enough(fact, len(persons) if same else 0, needed)
 
@@ -721,6 +804,7 @@ class Judge:
         network = manifest.get("network", self.genesis["network"])
         if [manifest["origin"], manifest["size"], network] != [*head[:2], self.genesis["network"] or network]:
             raise Bad("manifest", "is of another log, size or network than the checkpoint and the genesis")
+        self.names = pack.names
         for file in sorted(name for name in pack.names if re.fullmatch("(entries|keys|seals|erasures|persons)/[0-9]+", name)):
             index = int(file.partition("/")[2])
             self.guard("inclusion", file, index, self._alone, pack, file, index, head)

@@ -13,6 +13,7 @@ from adapters import clock, keys
 from adapters.bank.calling import Calls
 from adapters.bank.paper import PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
+from adapters.kafka.acls import add_rules
 from adapters.kafka.topics import Topic, create_topics, topics_of
 from adapters.sealing import Place, unseal
 from adapters.sql import assert_durable, engine_for, is_transient, reading
@@ -24,12 +25,15 @@ from contracts import Sealed, contexts
 from contracts.rewards import Payee
 from domain.identity.authority import WRITER, WriterInterval
 from ops.genesis import Genesis, digest_of, read_genesis
+from ops.local.kafka_config import User
 from ops.settings import InvalidSettings, Settings
 from projections.identity import writers
 from streams import Collector, Outside, Projection, Stream, all_streams
 
 DEFAULT_SET = "default"
 """Of readers: all that no other set names."""
+READERS = "readers"
+"""A set's group is `<network>.readers.<set>`."""
 
 
 class NoSuchProjection(LookupError):
@@ -176,7 +180,13 @@ class Deployment:
         open_engine(self.settings.views, "views").dispose()
         open_engine(self.settings.audit, "audit").dispose()
         options = {"replicas": self.settings.replicas, "min_insync_replicas": self.settings.min_insync_replicas}
-        await create_topics(topics_of_deployment(self), self.settings.kafka_client_options(), **options)
+        operator = self.settings.kafka_client_options("operator")
+        await create_topics(topics_of_deployment(self), operator, **options)
+        if self.settings.kafka_secure:
+            # Where there are no rules nobody is let in. On a broker that is not ours alone an operator sets them.
+            from ops.doors import rules_of_deployment
+
+            await add_rules(rules_of_deployment(self), operator)
 
 
 def keep_private(home: Path) -> None:
@@ -186,9 +196,15 @@ def keep_private(home: Path) -> None:
         home.chmod(0o700)
 
 
-def deployment() -> Deployment:
-    """The one that the environment describes. Raises InvalidSettings."""
-    return Deployment(Settings())
+def deployment(user: User = "readers") -> Deployment:
+    """The one that the environment describes. Raises InvalidSettings.
+
+    `user` is as whom this process is let in by a local broker that is secured, where no setting says it.
+    """
+    settings = Settings()
+    if "kafka_user" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"kafka_user": user})
+    return Deployment(settings)
 
 
 def topics_of_deployment(found: Deployment) -> list[Topic]:

@@ -10,12 +10,16 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.locks import holders
 from contracts import rfc3339
 from ops.local import kafka, postgres
 from ops.local.processes import is_free
 from ops.settings import Settings, known_variables, unknown_variables
+
+if TYPE_CHECKING:
+    from adapters.kafka.acls import Compared
 
 # A broker's segments and a database's log take this much before there is a single fact in them.
 BYTES_NEEDED = 1_000_000_000
@@ -124,6 +128,9 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         return
     now = kafka.status(settings.home)
     match now.state:
+        case "running" | "starting" if kafka.asks_for_passwords(settings.home) != settings.kafka_secure:
+            said, remedy = _other_doors(settings)
+            yield Finding("Kafka", Health.WRONG, said, remedy)
         case "running":
             yield Finding("Kafka", Health.OK, f"answers at {now.address}")
         case "starting":
@@ -134,6 +141,52 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             yield Finding("Kafka", Health.WRONG, said, f"end it, or: rm {settings.home}/kafka/ports.json")
         case _:
             yield Finding("Kafka", Health.NOTE, f"the local broker is {now.state}", "spaceos kafka start")
+
+
+def _other_doors(settings: Settings) -> tuple[str, str]:
+    """What keeps our clients out of the broker that runs, and what lets them in."""
+    if settings.kafka_secure:
+        return "the broker asks nobody for a password, and SPACEOS_KAFKA_SECURE=1", "spaceos kafka stop && spaceos kafka start"
+    return "the broker asks for passwords, and SPACEOS_KAFKA_SECURE is not set", "export SPACEOS_KAFKA_SECURE=1"
+
+
+def _doors(settings: Settings) -> Iterator[Finding]:
+    """Whether the bus keeps strangers from writing to it, and lets ours do what they must."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from adapters.kafka.acls import NoAuthorizer, NotAllowed
+    from ops.compose import Deployment
+    from ops.doors import compared
+
+    if not (settings.kafka or kafka.status(settings.home).state == "running") or not (settings.home / "genesis.json").exists():
+        return
+    try:
+        found = asyncio.run(asyncio.wait_for(compared(Deployment(settings)), 15))
+    except NoAuthorizer:
+        said = "whoever reaches the broker may write to every topic; what is not signed is believed by nobody"
+        remedy = "SPACEOS_KAFKA_SECURE=1" if settings.kafka is None else "an authorizer on each broker"
+        yield Finding("doors", Health.NOTE, said, f"{remedy} keeps strangers out, see ops/doors.md")
+    except NotAllowed as error:
+        yield Finding("doors", Health.NOTE, f"unknown: {error}", "ask as a super user: spaceos topics acls --check")
+    except (KafkaError, OSError, TimeoutError, ValueError):
+        # What is said of Kafka itself tells.
+        return
+    else:
+        yield _told(found, settings)
+
+
+def _told(found: "Compared", settings: Settings) -> Finding:
+    way = "SASL_PLAINTEXT on the loopback interface" if settings.kafka is None else settings.kafka_security_protocol
+    said = f"the broker has an authorizer ({way}) and "
+    if found.missing:
+        said += f"lacks {len(found.missing)} rules, the first that {found.missing[0].text}"
+        return Finding("doors", Health.WRONG, said, "spaceos topics acls --apply")
+    if found.others:
+        said += f"has {len(found.others)} rules besides ours, the first that {found.others[0].text}"
+        return Finding("doors", Health.NOTE, said, "spaceos topics acls --check lists them")
+    return Finding("doors", Health.OK, f"{said}the rules of `spaceos topics acls`")
 
 
 def _cluster(settings: Settings) -> Finding:
@@ -302,6 +355,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _keys,
     _running,
     _broker,
+    _doors,
     _databases,
     _signing,
     _strangers,

@@ -115,7 +115,9 @@ class Judge:
         self.stakes: Counter[str] = Counter()
         self.held: dict[str, dict[str, Any]] = {}
         """By its id, each `Held` that another context may carry."""
-        self.carried: set[str] = set()
+        self.carried: dict[str, tuple[str, str]] = {}
+        """What was staked, by its cause: account and hold."""
+        self.let_go: set[tuple[str, str]] = set()
         self.earned: Counter[str] = Counter()
         self.earned_in: dict[str, Counter[int]] = defaultdict(Counter)
         """By epoch, what each earner's stream adds up to."""
@@ -262,6 +264,7 @@ class Judge:
                     self._say("M3", "captured and returned are not what was held")
             case "Released" | "HoldExpired":
                 self._close(account, data["hold"])
+                self.let_go.add((f"treasury/account/{account_name}", data["hold"]))
             case "Frozen":
                 account.frozen[data["cause"]] = _units(data["amount"])
             case "Unfrozen":
@@ -357,7 +360,7 @@ class Judge:
             self._say("M7", f"it is not what {cause} says was held, of whom, and for whom")
         if cause in self.carried:
             self._say("M7", f"{cause} was staked before")
-        self.carried.add(cause)
+        self.carried[cause] = (data["account"], data["hold"])
 
     def _earned(self, stream: str, data: dict[str, Any]) -> None:
         self.earned[stream] += _units(data["amount"])
@@ -418,6 +421,9 @@ class Judge:
         for name in sorted(self.split.keys() - self.settled.keys()):
             if self.settled:
                 self._say("M9", "was split and never settled", name)
+        for cause, hold in self.carried.items():
+            if hold in self.let_go:
+                self._say("M7", f"what {cause} says was held was let go, and is at stake", " ".join(hold))
 
     # the ledger
 

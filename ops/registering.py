@@ -33,7 +33,7 @@ def registrations(
     )  # fmt: skip
     yield proposal
     approve = ApproveKey(proposal=Digest(hashlib.sha256(proposal.value).hexdigest()))
-    needed = max(persons_needed(role, len(by)) for role, _ in roles)
+    needed = max(persons_needed(role, prefix, len(by)) for role, prefix in roles)
     for registrar in by[1:needed]:
         consent_id = event_id(subject, _digest(registrar.did, approve.proposal), 0)
         yield sign_command(approve, subject, registrar, network, id=consent_id, time=time)

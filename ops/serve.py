@@ -35,7 +35,7 @@ from adapters.views.states import States
 from adapters.views.todo import Lists
 from adapters.views.wishes import Send, Wish
 from contracts import Command
-from ops.compose import DEFAULT_SET, Deployment, NoSuchReader, open_engine
+from ops.compose import DEFAULT_SET, READERS, Deployment, NoSuchReader, open_engine
 from ops.heartbeat import Heartbeat
 from ops.supervisor import Part
 from ops.worker.deciding import Decider
@@ -62,7 +62,12 @@ def parts_of(deployment: Deployment, workers: int) -> list[Part]:
     ports = [{} if port is None else {"SPACEOS_METRICS_PORT": str(port + n)} for n in range(len(found))]
     settings = {"SPACEOS_OUTSIDE": deployment.settings.outside, "SPACEOS_CLOCK": deployment.settings.clock}
     same = {name: str(value) for name, value in settings.items() if value is not None}
-    return [Part(name, arguments, {**same, **ports[n]}) for n, (name, arguments) in enumerate(found)]
+    return [Part(name, arguments, {**same, **ports[n], **_user(arguments)}) for n, (name, arguments) in enumerate(found)]
+
+
+def _user(arguments: Sequence[str]) -> dict[str, str]:
+    # Said to each, or all would be whom the environment of the supervisor names.
+    return {"SPACEOS_KAFKA_USER": "worker" if arguments[0] == "worker" else "readers"}
 
 
 def _tell_batch(sealed: Sealed, seconds: float) -> None:
@@ -135,7 +140,7 @@ async def run_readers(deployment: Deployment, name: str = DEFAULT_SET, slot: str
     works = [group(CollectorReader(engine, x, send, _raw, states)).run(stop) for x in wanted if isinstance(x, Collector)]
     works += [lists.run(stop, heartbeat.beat), _tell_outcomes(deployment, lists, stop)] if listings else []
     members = [_member(deployment, engine, stream, send) for stream in wanted if isinstance(stream, Projection | Process)]
-    readers = ReaderSet(engine, f"readers.{name}", members, on_moved=lists.moved, states=states, vouch=deployment.vouch)
+    readers = ReaderSet(engine, f"{READERS}.{name}", members, on_moved=lists.moved, states=states, vouch=deployment.vouch)
     works += [_until(stop, work_beside(readers, client, heartbeat.beat))]
     works += [group(readers).run(stop)] if members else []
     collect_rarely()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ops.local.kafka_config import User
+
 if TYPE_CHECKING:
     import ssl
 
@@ -63,6 +65,17 @@ def _disjoint(sets: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ..
     return sets
 
 
+def _principals(given: Any) -> Any:
+    """`User:a;User:b` as a tuple: a name of a certificate has commas and spaces."""
+    if not isinstance(given, str):
+        return given
+    found = tuple(principal.strip() for principal in given.split(";") if principal.strip())
+    if not found or not all(re.fullmatch(r"[A-Za-z]+:[^'\x00-\x1f]+", principal) for principal in found):
+        raise ValueError("must be principals as the broker names them, User:name, with ; between several")
+    return found
+
+
+Principals = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_principals)]
 Sets = Annotated[Mapping[str, tuple[str, ...]], NoDecode, BeforeValidator(_sets), AfterValidator(_disjoint)]
 Folder = Annotated[Path, AfterValidator(_absolute)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
@@ -91,6 +104,16 @@ class Settings(BaseSettings):
     kafka_tls_key: Folder | None = None
     kafka_java_home: Folder | None = None
     """Where the Java of the local broker is, if not JAVA_HOME or the PATH."""
+    kafka_secure: bool = False
+    """The local broker asks for passwords, which are made in the home, and keeps to its rules of who may do what."""
+    kafka_user: User = "readers"
+    """As whom a process is let in by a local broker that is secured. A command has its own where this is not set."""
+    kafka_workers: Principals = ("User:worker",)
+    """Who writes events and outcomes, as the broker names them; for the rules of `spaceos topics acls`."""
+    kafka_readers: Principals = ("User:readers",)
+    """Who reads events and sends what processes want."""
+    kafka_clients: Principals = ("User:*",)
+    """Who sends commands and raw facts; whoever is let in, unless they are named."""
     partitions: int = Field(default=4, ge=1, le=1000)
     replicas: int = Field(default=1, ge=1, le=100)
     min_insync_replicas: int = Field(default=1, ge=1, le=100)
@@ -148,8 +171,12 @@ class Settings(BaseSettings):
             "SPACEOS_KAFKA_TLS_… needs SPACEOS_KAFKA_SECURITY_PROTOCOL to be SSL or SASL_SSL": wants_tls or not any(has_tls),
             "SPACEOS_KAFKA_TLS_KEY needs SPACEOS_KAFKA_TLS_CERTIFICATE": self.kafka_tls_certificate is not None
             or self.kafka_tls_key is None,
-            "SPACEOS_KAFKA_SECURITY_PROTOCOL needs SPACEOS_KAFKA: the local broker speaks PLAINTEXT": self.kafka is not None
+            "SPACEOS_KAFKA_SECURITY_PROTOCOL needs SPACEOS_KAFKA: the local broker takes SPACEOS_KAFKA_SECURE=1": self.kafka
+            is not None
             or self.kafka_security_protocol == "PLAINTEXT",
+            "SPACEOS_KAFKA_SECURE is for the local broker; to another, SPACEOS_KAFKA_SECURITY_PROTOCOL says the way": (
+                self.kafka is None or not self.kafka_secure
+            ),
             f"SPACEOS_MIN_INSYNC_REPLICAS must be at most SPACEOS_REPLICAS, which is {self.replicas}": (
                 self.min_insync_replicas <= self.replicas
             ),
@@ -162,8 +189,15 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(broken))
         return self
 
-    def kafka_client_options(self) -> dict[str, Any]:
-        """The keyword arguments that every aiokafka client takes. Raises ops.local.kafka.NotStarted."""
+    def kafka_client_options(self, user: User | None = None) -> dict[str, Any]:
+        """The keyword arguments that every aiokafka client takes. Raises ops.local.kafka.NotStarted, NoSuchUser.
+
+        `user` is whom a local broker that is secured lets in, otherwise `kafka_user`; elsewhere it is who the settings say.
+        """
+        if self.kafka is None and self.kafka_secure:
+            from ops.local import kafka
+
+            return {"bootstrap_servers": self.kafka_address(), **kafka.client_options(self.home, user or self.kafka_user)}
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_address(),
             "security_protocol": self.kafka_security_protocol,

@@ -62,8 +62,9 @@ def compare_positions(engine: Engine) -> Iterator[Finding]:
 async def compare_topics(
     engine: Engine, client: Mapping[str, Any], verify: Verify, topics: Collection[str] = ()
 ) -> AsyncIterator[Finding]:
-    """Every record that the log holds, byte for byte, in its topic; also what is there twice with other bytes.
+    """Every record that the log holds, byte for byte, in its topic; also what a writer signed there besides, with other bytes.
 
+    What nobody entitled signed was passed over by everybody who reads the topic, and says nothing of the log.
     `topics` are those of which the log holds everything, sooner or later.
     """
     ends = ends_of(engine)
@@ -74,7 +75,8 @@ async def compare_topics(
         offsets = await consumer.end_offsets([place for place in places.values() if _is_there(cluster, place)])
         for shard, place in places.items():
             end = ends.get(shard, 0)
-            published = await _published(consumer, place, offsets.get(place, 0), end)
+            logged = {sequence: sha256(entry).digest() for sequence, _, entry in entries_of(engine, shard, end)}
+            published = await _published(consumer, place, offsets.get(place, 0), _Copy(shard, end, logged, verify))
             for finding in _compared("topic", shard, entries_of(engine, shard, end), published, verify):
                 yield finding
 
@@ -101,6 +103,10 @@ class _Copy:
 
     shard: str
     end: int
+    logged: Mapping[int, bytes] = field(default_factory=dict)
+    """By sequence: of the log's entries, whose signatures were verified."""
+    signed: Verify | None = None
+    """Where strangers may write: what else counts only if a writer signed it."""
     hashes: dict[int, set[bytes]] = field(default_factory=dict)
     """By sequence: of the records that claim it."""
     newer: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -111,6 +117,8 @@ class _Copy:
 
     def add(self, where: str, signature: str, value: bytes) -> None:
         sequence = _sequence(value, self.shard)
+        if self.signed is not None and (sequence is None or not self._counts(sequence, signature, value)):
+            return
         if sequence is None:
             self.wrong.append((where, "is there and is no record of this shard"))
             return
@@ -120,6 +128,11 @@ class _Copy:
         self.hashes.setdefault(sequence, set()).add(_hash(signature, value))
         if sequence >= self.end:
             self.newer[sequence] = signature, value
+
+    def _counts(self, sequence: int, signature: str, value: bytes) -> bool:
+        if self.logged.get(sequence) == _hash(signature, value):
+            return True
+        return self.signed is not None and self.signed(str(orjson.loads(value).get("source")), value, signature)
 
 
 def _compared(
@@ -157,9 +170,8 @@ def _newer(check: str, there: _Copy, last_hash: str, verify: Verify) -> Iterator
         last_hash = sha256(value).hexdigest()
 
 
-async def _published(consumer: Any, place: TopicPartition, end: int, log_end: int) -> _Copy:
+async def _published(consumer: Any, place: TopicPartition, end: int, found: _Copy) -> _Copy:
     """What stands before the offset `end`."""
-    found = _Copy(f"{place.topic}/{place.partition}", log_end)
     if not end:
         return found
     consumer.assign([place])

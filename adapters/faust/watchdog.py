@@ -91,7 +91,7 @@ class Lookout:
             self._open = AsyncExitStack()
             self._consumer = await self._open.enter_async_context(bare_consumer(self._client, request_timeout_ms=5_000))
         client = self._consumer._client
-        await tell_topics(self._consumer, topics)
+        await tell_topics(self._consumer, topics, or_else=True)
         if not await client.force_metadata_update():
             raise KafkaConnectionError("no broker told its topics")
         found = {topic: parts for topic in sorted(topics) if (parts := client.cluster.partitions_for_topic(topic))}

@@ -212,6 +212,9 @@ class Publisher:
             if place.next != place.marked.next:
                 log.info("%s is not as marked, going on from %d", line, place.next)
         owned.marked = tuple(place.marked for place in places)
+        if owned.standing != owned.marked:
+            # Where nothing more is sent, nothing else would mark what a dead owner had published.
+            self._sent.set()
 
     def _claim_later(self, owned: Owned, pause: float) -> None:
         owned.lines, owned.claim_at = (), time.monotonic() + pause

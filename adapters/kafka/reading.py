@@ -36,7 +36,7 @@ async def bounds_of(consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, 
 
 async def led(consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> list[TopicPartition]:
     """Those of them that exist and have a leader, as far as the broker has told."""
-    await tell_topics(consumer, sorted({place.topic for place in places}))
+    await tell_topics(consumer, sorted({place.topic for place in places}), or_else=True)
     cluster: Any = consumer._client.cluster
 
     def leaderless() -> set[TopicPartition]:

@@ -1,6 +1,7 @@
 """The topics: their partitions and settings, made by one command and compared ever after."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,22 @@ from aiokafka.errors import (
     NotControllerError,
     RequestTimedOutError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 
+from adapters.kafka.settings import AlterSettings
+
+log = logging.getLogger(__name__)
+
 WEEK_MS = 7 * 24 * 3600 * 1000
+WRITERS_BATCH_BYTES = 4 * 1024 * 1024
+"""Of a produce batch of the worker, as the broker stores it."""
+STRANGERS_BATCH_BYTES = 1024 * 1024 + 12
+"""Of anybody else's, on the topics that are open to whoever is let in. The largest record with its key and headers takes 60,584
+bytes as a batch, but the broker bounds the batch and not the record: honest producers fill one while they wait, ours up to 256
+KiB, others up to a million bytes (librdkafka, Sarama, franz-go), and those that do not split lose what is refused. This is
+Kafka's own default, which all of them are made for. What a batch inflates to is bounded where it is read, see decoding.py."""
 MAKING_SECONDS = 60.0
 REQUEST_MS = 20_000
 PAUSE_SECONDS = 0.1
@@ -50,13 +63,15 @@ class Topic:
     name: str
     partitions: int
     retention_ms: int = -1
+    batch_bytes: int = WRITERS_BATCH_BYTES
+    """The largest produce batch, as the broker stores it."""
 
     def settings(self, min_insync_replicas: int) -> dict[str, str]:
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
             "retention.bytes": "-1",
-            "max.message.bytes": str(4 * 1024 * 1024),
+            "max.message.bytes": str(self.batch_bytes),
             "min.insync.replicas": str(min_insync_replicas),
             "message.timestamp.type": "LogAppendTime",
             "unclean.leader.election.enable": "false",
@@ -68,14 +83,14 @@ def topics_of(contexts: Iterable[str], raw: Iterable[str], partitions: int) -> l
     found = []
     for context in contexts:
         found += [Topic(f"{context}.{kind}", partitions) for kind in ("events", "outcomes")]
-        found.append(Topic(f"{context}.commands", partitions, WEEK_MS))
-    return found + [Topic(name, partitions, WEEK_MS) for name in raw]
+        found.append(Topic(f"{context}.commands", partitions, WEEK_MS, STRANGERS_BATCH_BYTES))
+    return found + [Topic(name, partitions, WEEK_MS, STRANGERS_BATCH_BYTES) for name in raw]
 
 
 async def create_topics(
     topics: Iterable[Topic], client: Mapping[str, Any], *, replicas: int = 1, min_insync_replicas: int = 1
 ) -> list[str]:
-    """Make those that are missing, with one request; the names that were made.
+    """Make those that are missing, with one request; the names that were made. Those that let in too large batches let in less.
 
     All are there, led and compared when it returns: a broker may time out, make a half, or, just started, not know yet what
     it has. Raises TopicWrong where one exists otherwise or is refused, Unavailable.
@@ -141,6 +156,25 @@ async def _compare(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
             raise TopicWrong(f"{topic.name} is compacted, which loses facts; set cleanup.policy=delete")
         if topic.retention_ms == -1 and settings[topic.name]["retention.ms"] != "-1":
             raise TopicWrong(f"{topic.name} has retention.ms={settings[topic.name]['retention.ms']}; it must be -1")
+    # What an operator bounded closer stays so.
+    loose = [topic for topic in topics if int(settings[topic.name]["max.message.bytes"]) > topic.batch_bytes]
+    if loose:
+        await _bound(admin, loose)
+
+
+async def _bound(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
+    """Have the broker take batches of their size at most from now on; larger ones that are there can be read."""
+    wanted = {topic.name: {"max.message.bytes": str(topic.batch_bytes)} for topic in topics}
+    answer: Any = await admin._send_request(AlterSettings(wanted))
+    for code, said, _, name in answer.resources:
+        error = for_code(code)
+        if error is TopicAuthorizationFailedError:
+            # It guards against strangers. What worked without goes on, and whoever may alter topics can set it.
+            log.warning("%s may not be altered by this user: set max.message.bytes=%s", name, wanted[name]["max.message.bytes"])
+        elif issubclass(error, MAY_PASS):
+            raise error(said)
+        elif code:
+            raise TopicWrong(f"{name}: {said or error.__name__}; max.message.bytes could not be set")
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

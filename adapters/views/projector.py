@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
-from adapters.sql import is_transient
+from adapters.sql import is_transient, replayable
 from adapters.views import positions
 from adapters.views.chain import Delivered, Fact, Stretch, follow
 from adapters.views.columns import Unwritable
@@ -280,7 +280,7 @@ class Projector:
 
     def _commit(self) -> dict[str, Applied]:
         if moves := self.pending():
-            with self._doubting(list(self._steps)), self._engine.begin() as connection:
+            with self._doubting(list(self._steps)), replayable(self._engine) as connection:
                 positions.advance(connection, moves)
                 crashpoint("project.begun")
                 self.write(connection)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.crash import crashpoint
 from adapters.kafka.locate import Looking, Places, locate_all
-from adapters.sql import is_transient, reading
+from adapters.sql import is_transient, reading, replayable
 from adapters.views import positions
 from adapters.views.chain import Delivered, FollowOnce, Stretch
 from adapters.views.columns import Unwritable
@@ -354,7 +354,7 @@ class ReaderSet:
         moves = [move for member in members for move in member.pending()]
         if not moves:
             return
-        with self._engine.begin() as connection:
+        with replayable(self._engine) as connection:
             positions.advance(connection, moves)
             crashpoint("project.begun")
             for member in members:

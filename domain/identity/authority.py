@@ -132,6 +132,11 @@ def is_whole(prefix: str) -> bool:
     return prefix.count("/") >= 2 and not prefix.endswith("/")
 
 
+def is_narrow(prefix: str) -> bool:
+    """Whether it covers one stream, or those whose ids begin with one owner's and a dot: `treasury/account/ada.`."""
+    return is_whole(prefix) and not prefix.endswith("/.")
+
+
 def cover_all(ended: str, prefixes: Iterable[str]) -> bool:
     """Whether those cover every stream of this deployment that the ended one does."""
     others = list(prefixes)

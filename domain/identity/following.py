@@ -101,7 +101,7 @@ class _Following:
         if grant.since < self.since or not any(self._is_void(consent.key) for consent in grant.consents):
             return False
         left = {consent.person for consent in grant.consents if not self._is_void(consent.key)}
-        return len(left) < persons_needed(grant.role, self.quorum)
+        return len(left) < persons_needed(grant.role, grant.prefix, self.quorum)
 
     def _is_void(self, key: str) -> bool:
         """Whether its consents count no more: it is ended, or was made a registrar by what is."""
@@ -109,13 +109,19 @@ class _Following:
         return pairs is Whole or any(role == REGISTRAR for role, _ in pairs or ())
 
 
-def may_end_alone(authority: Authority, lost: Lost, quorum: Callable[[], int], now: datetime) -> None:
-    """That these are no writers, and a quorum of registrars is left. Raises NeedsQuorum."""
+def may_end_alone(authority: Authority, lost: Lost, person: str, quorum: Callable[[], int], now: datetime) -> None:
+    """That these are no writers, nobody else's registrars, and a quorum of registrars is left. Raises NeedsQuorum.
+
+    Whoever could end another registrar alone would leave fewer than it takes to end him.
+    """
     ended = list(_grants(authority, lost, now))
     if any(grant.role == WRITER for _, grant in ended):
         raise NeedsQuorum("whoever signs the events is ended by a quorum: ProposeEnd, ApproveEnd", "role")
-    if not any(_is_registrar(grant) for _, grant in ended):
+    registrars = {known.holder for known, grant in ended if _is_registrar(grant)}
+    if not registrars:
         return
+    if registrars != {person}:
+        raise NeedsQuorum("a registrar ends nobody else's registrar alone: ProposeEnd, ApproveEnd", "role")
     left = {
         known.holder
         for known in authority.holders(REGISTRAR)
@@ -141,12 +147,12 @@ def require_successors(authority: Authority, lost: Lost, now: datetime) -> None:
             raise NoSuccessor(f"nobody else signs the events of {prefix or 'all streams'}; register another writer first")
 
 
-def _grants(authority: Authority, lost: Lost, now: datetime) -> Iterator[tuple[str, Granted]]:
+def _grants(authority: Authority, lost: Lost, now: datetime) -> Iterator[tuple[KeyAuthority, Granted]]:
     """What the keys have in force of what they lose."""
     for key in lost:
         known = authority.of(key)
         if known is not None and not known.revoked:
-            yield from ((key, grant) for grant in known.grants if grant.is_in_force(now) and _is_lost(lost, key, grant))
+            yield from ((known, grant) for grant in known.grants if grant.is_in_force(now) and _is_lost(lost, key, grant))
 
 
 def _is_lost(lost: Lost, key: str, grant: Granted) -> bool:

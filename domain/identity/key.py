@@ -152,14 +152,16 @@ class Key(Aggregate[IdentityEvent]):
     def approve(self, command: ApproveKey, by: Asking) -> None:
         """Another registrar's consent. Those count that are registrars now, as they were when they consented.
 
+        Nobody's counts for a key that became his own meanwhile: he may have handed his roles to it.
         Raises Revoked, NoSuchProposal, SamePerson.
         """
         self._refuse_revoked(by.authority)
         proposal = self.proposals.get(command.proposal)
         if proposal is None or proposal.not_after is None or _has_lapsed(proposal.lapses, by.now):
             raise NoSuchProposal(field="proposal")
-        consents = self._counting(proposal.consents, by)
-        if by.actor == self.id or by.person in {self._person(by.authority), *(agreed.person for agreed in consents)}:
+        owner = self._person(by.authority)
+        consents = [agreed for agreed in self._counting(proposal.consents, by) if agreed.person != owner]
+        if by.actor == self.id or by.person in {owner, *(agreed.person for agreed in consents)}:
             raise SamePerson("whoever proposed, approved or is proposed does not approve", "proposal")
         agreed = self._agreed(by)
         self.record(
@@ -281,7 +283,9 @@ class Key(Aggregate[IdentityEvent]):
                 self.revoked, self.suspected_since = True, since or self.suspected_since
                 self.roles.clear()
                 self.proposals.clear()
-                self.ends.clear()
+                # What was to end it since before then still waits: its own revocation lets no successor escape.
+                waiting = ((digest, end) for digest, end in self.ends.items() if end.role is None)
+                self.ends = {digest: end for digest, end in waiting if self._is_earlier(end.suspected_since)}
             case EndProposed(proposal=digest, proposed_by=by, person=person, registrar=place):
                 self.ends[digest] = ProposedEnd(
                     [_agreed(by, person, place)], event.lapses, event.role, event.prefix, event.reason, event.suspected_since
@@ -349,7 +353,7 @@ class Key(Aggregate[IdentityEvent]):
         return {} if since is None else what_follows(by.authority, self.id, since, by.quorum())
 
     def _end_alone(self, lost: Lost, by: Asking) -> None:
-        may_end_alone(by.authority, lost, by.quorum, by.now)
+        may_end_alone(by.authority, lost, by.person, by.quorum, by.now)
 
     def _ending(self, role: str | None, prefix: str | None, since: datetime | None, by: Asking) -> Lost:
         """What follows from ending this, if it may be ended."""
@@ -389,9 +393,9 @@ def _has_lapsed(lapses: datetime | None, now: datetime) -> bool:
 
 def _needed(roles: Iterable[RoleGrant], by: Asking) -> int:
     """Persons that consent, before any of the roles is given."""
-    named = [grant.role for grant in roles]
-    quorum = by.quorum() if {REGISTRAR, WRITER} & set(named) else 2
-    return max(persons_needed(role, quorum) for role in named)
+    named = [(grant.role, grant.prefix) for grant in roles]
+    quorum = by.quorum() if {REGISTRAR, WRITER} & {role for role, _ in named} else 2
+    return max(persons_needed(role, prefix, quorum) for role, prefix in named)
 
 
 def _require_roles(roles: Iterable[RoleGrant]) -> None:

@@ -60,7 +60,7 @@ class AlreadyKnown(Refused):
 
 
 class NeedsQuorum(Refused):
-    """A writer, or a registrar without whom fewer than the quorum are left, is ended by a quorum: ProposeEnd, ApproveEnd."""
+    """A writer, another registrar, or oneself where fewer than the quorum are left, is ended by ProposeEnd, ApproveEnd."""
 
 
 class NoSuccessor(Refused):

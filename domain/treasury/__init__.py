@@ -148,6 +148,10 @@ class RequesterCannotReview(Refused):
     """Nobody reviews what he asked for himself, with whichever key."""
 
 
+class NotAllowed(Refused):
+    """Only its holder sets an account's money aside for that purpose."""
+
+
 class NotApproved(Refused):
     """The withdrawal is not approved."""
 

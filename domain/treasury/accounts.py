@@ -37,6 +37,7 @@ from domain.treasury import (
     HoldClosed,
     HoldTooLong,
     NotACounter,
+    NotAllowed,
     NotExpired,
     NotFrozen,
     NotOpen,
@@ -47,6 +48,10 @@ from domain.treasury import (
 
 OWN_CLASSES = frozenset({"account", "backing", "supply", "inflight", "holders"})
 """Classes of the ledger that mirror an aggregate: only that aggregate's events may post to them."""
+
+
+FOR_OTHERS = frozenset({"block", "rent", "request"})
+"""What a gateway or a process sets aside money for: what its owner uses. All else, a stake or a bond, is asked by himself."""
 
 
 def require_counter(account: str, field: str) -> None:
@@ -111,14 +116,16 @@ class Account(Aggregate[AccountEvent]):
         self._require_available(command.amount.units)
         self.record(Debited(**dict(command)))
 
-    def hold(self, command: Hold, now: datetime) -> None:
-        """Raises NotOpen, OtherAsset, ReferenceUsed, HoldTooLong, Overdrawn, AccountFrozen."""
+    def hold(self, command: Hold, now: datetime, *, is_by_holder: bool) -> None:
+        """Raises NotOpen, OtherAsset, ReferenceUsed, NotAllowed, HoldTooLong, Overdrawn, AccountFrozen."""
         self._require_asset(command.amount)
         if (known := self.holds.get(command.hold)) is not None:
             asked = (command.amount.units, command.purpose, command.expires_at)
             if asked != (known.units, known.purpose, known.expires_at):
                 raise ReferenceUsed(f"{command.hold} holds {known.units} units for {known.purpose}", "hold")
             return
+        if not is_by_holder and command.purpose.partition(":")[0] not in FOR_OTHERS:
+            raise NotAllowed(f"only the account's holder holds for {command.purpose}", "purpose")
         if not now < command.expires_at <= now + timedelta(seconds=HOLD_SECONDS_MAX):
             raise HoldTooLong(field="expires_at")
         self._require_available(command.amount.units)

@@ -5,13 +5,19 @@ import sys
 from ops import compose
 from ops.bench._crowd import Crowd, Crowded
 from ops.cli import main
-from ops.settings import Settings
+from ops.local.kafka_config import User
 
 
 def run() -> None:
     """What the command line runs, with another composition: it composes by this one name."""
     crowd = Crowd.of(*sys.argv[1:4])
-    compose.deployment = lambda: Crowded(Settings(), crowd)
+
+    usual = compose.deployment
+
+    def deployment(user: User = "readers") -> Crowded:
+        return Crowded(usual(user).settings, crowd)
+
+    compose.deployment = deployment
     sys.argv[1:4] = []
     main()
 

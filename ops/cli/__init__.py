@@ -105,6 +105,10 @@ def _as_failure(error: Exception) -> Failure:
 
 
 # What was asked cannot be, and the text says why.
-_FOUND_WRONG = frozenset({"NotAccepted", "NotInLog", "KeyFileUnsafe", "BadGenesis", "NoSuchKey", "AlreadyRuns"})
+_FOUND_WRONG = frozenset(
+    {"NotAccepted", "NotInLog", "KeyFileUnsafe", "BadGenesis", "NoSuchKey", "AlreadyRuns", "NoAuthorizer", "NotAllowed"}
+)
 # Errors whose own text says what to do.
-_AWAY = frozenset({"Unavailable", "NotStarted", "ServerFailed", "PortTaken", "JavaMissing", "JarsMissing", "PostgresMissing"})
+_AWAY = frozenset(
+    {"Unavailable", "NotStarted", "ServerFailed", "PortTaken", "JavaMissing", "JarsMissing", "PostgresMissing", "NoSuchUser"}
+)

@@ -59,7 +59,7 @@ def submit(
     except StatementRefused as error:
         raise Failure(f"{file.name}: {error}", "nothing of it was sent; spaceos bank read shows each statement") from None
     try:
-        done = asyncio.run(settle_credits(deployment(), statements, rail, key))
+        done = asyncio.run(settle_credits(deployment("clients"), statements, rail, key))
     except NotAccepted as error:
         raise Failure(str(error), "what was accepted before it stays; the same file may be sent again") from None
     if as_json:

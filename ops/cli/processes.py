@@ -47,7 +47,7 @@ def worker(slot: Slot = "") -> None:
     from ops.compose import deployment
     from ops.serve import run_worker
 
-    _run(f"worker{'-' + slot if slot else ''}", run_worker(deployment(), slot or None))
+    _run(f"worker{'-' + slot if slot else ''}", run_worker(deployment("worker"), slot or None))
 
 
 def projector(

@@ -34,7 +34,7 @@ def send(
     from ops.cli.key import find_key
     from ops.compose import deployment
 
-    found = deployment()
+    found = deployment("clients")
     signer = read_key(find_key(found.settings.keys, key))
     lines = (file.open("rb") if file else sys.stdin.buffer).read().splitlines()
     commands = [_command(found, signer, number, line) for number, line in enumerate(lines, 1) if line.strip()]

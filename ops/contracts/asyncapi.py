@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from adapters.kafka.topics import STRANGERS_BATCH_BYTES
 from contracts import CONTENT_TYPE, MAX_RECORD_BYTES, AtomicText, Command, Did, Digest, Message, StreamName, Uuid, contexts
 from contracts import languages as all_messages
 from ops.contracts.schemas import unheard
@@ -76,11 +77,14 @@ class _AnyWorld:
 
 
 def _channel(name: str, types: list[str], description: str) -> tuple[str, dict[str, Any]]:
+    # What is published is the worker's alone to write, and its batches are no client's business.
+    is_open = not name.endswith((".events", ".outcomes"))
+    bounds = {"topicConfiguration": {"max.message.bytes": STRANGERS_BATCH_BYTES}} if is_open else {}
     return name, {
         "address": name,
         "description": description,
         "messages": {kind.rpartition(".")[2]: {"$ref": f"#/components/messages/{kind}"} for kind in types},
-        "bindings": {"kafka": {"topic": name, "bindingVersion": "0.5.0"}},
+        "bindings": {"kafka": {"topic": name, **bounds, "bindingVersion": "0.5.0"}},
     }
 
 

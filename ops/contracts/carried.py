@@ -64,6 +64,10 @@ def carried_vectors(writer: Signer, other: Signer) -> Iterator[Vector]:
     document = json.loads(said)
     number = json.dumps({**document, "sequence": 0}, separators=(",", ":")).encode()
     yield case("a sequence that is a number", number, "sequence", recorded=number)
+    beyond = json.dumps({**document, "sequence": "9" * 20}, separators=(",", ":")).encode()
+    yield case("a sequence above 2^63", beyond, "sequence", recorded=beyond)
+    nobody = json.dumps({**document, "source": "did:web:example.com"}, separators=(",", ":")).encode()
+    yield case("a source that is no key", nobody, "source", recorded=nobody)
 
 
 _AMOUNT, _PURPOSE = Amount.of("SPACE", 1_000_000), Purpose("stake:staking/collateral/bond/rack-7")

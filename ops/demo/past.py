@@ -31,12 +31,11 @@ from contracts.treasury import AccountId, Credit, Hold, HoldId, LedgerAccount, O
 from domain.liveness import day_stream
 from ops.compose import Deployment
 from ops.demo.client import Client
-from ops.demo.people import ORACLES, People, accepted
+from ops.demo.people import FOUNDERS, HOLDER, ORACLES, People, accepted
 from projections.rewards import epoch_of as day_of
 from projections.rewards import supply_at
 from projections.staking.queries import case, device_standings, stake_of
 
-FOUNDERS = "founders"
 WALLET = Address("0x" + "5a" * 20)
 """Whose device it is."""
 PATIENCE_SECONDS = 90.0
@@ -105,7 +104,7 @@ class Past:
         )
         await accepted(self.client, [self.people.once(process, credit, founders)])
         self._done()
-        await accepted(self.client, [self.people.said(process, hold, founders) for hold in self._holds()])
+        await accepted(self.client, [self.people.said(HOLDER, hold, founders) for hold in self._holds()])
         await self._until(self._is_staked, "the stakes")
         self._done()
 

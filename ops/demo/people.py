@@ -25,6 +25,8 @@ DUTIES = (
 ORACLES = tuple(f"oracle-{n}" for n in range(1, 6))
 REVIEWERS = ("reviewer-1", "reviewer-2")
 HOLDER = "ada"
+FOUNDERS = "founders"
+"""The account of the demo's past; ada holds it, too."""
 REGISTRARS = ("root-2", "root-3")
 
 
@@ -60,7 +62,7 @@ class People:
             yield from self._registration(name, [("staking.oracle", "staking/case/")])
         for name in REVIEWERS:
             yield from self._registration(name, [("treasury.reviewer", "treasury/")])
-        streams = ("treasury/withdrawal/ada.", "treasury/account/ada.")
+        streams = ("treasury/withdrawal/ada.", "treasury/account/ada.", f"treasury/account/{FOUNDERS}.")
         yield from self._registration(HOLDER, [("treasury.holder", stream) for stream in streams])
 
     def _registration(self, name: str, roles: Sequence[tuple[str, str]]) -> Iterator[SignedCommand]:

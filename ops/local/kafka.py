@@ -2,18 +2,17 @@
 
 The jars are fetched once by Maven. The folder <home>/kafka holds the rest: configuration, ports, log and data. A broker
 that was killed starts again with the same data at the same address. What an extra.properties in that folder says is added
-to the configuration, and wins.
+to the configuration, and wins. With SPACEOS_KAFKA_SECURE=1 it lets in users of this home only, see kafka_config.py.
 """
 
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import time
 import uuid
@@ -23,6 +22,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from ops.local.kafka_config import (
+    LOGGING,
+    Login,
+    User,
+    is_secured,
+    login,
+    login_file,
+    login_text,
+    make_users,
+    properties,
+    write_secret,
+)
+from ops.local.kafka_wire import answers as answers
 from ops.local.processes import PortTaken, Process, ServerFailed, alone, comes_free, free_port, is_free, launch, recorded, tail
 from ops.settings import Settings
 
@@ -48,6 +60,10 @@ class JarsMissing(Exception):
     """The broker's jars are not here and could not be fetched."""
 
 
+class OtherDoors(ServerFailed):
+    """The broker that runs lets in others than the settings say. The message says what to do."""
+
+
 JVM_OPTIONS = "KAFKA_JVM_PERFORMANCE_OPTS"
 """Kafka's own variable, for options of its virtual machine."""
 
@@ -64,18 +80,21 @@ class Status:
 def start(home: Path, *, settings: Settings | None = None, timeout_seconds: float = START_SECONDS) -> str:
     """Start the broker, if it does not run, and wait until it answers. Returns its address.
 
-    Raises JavaMissing, JarsMissing, PortTaken, ServerFailed, AlreadyRuns. `settings` say where Java and the cache of jars are.
+    Raises JavaMissing, JarsMissing, PortTaken, ServerFailed, OtherDoors, AlreadyRuns. `settings` say where Java and the cache
+    of jars are, and whether the broker asks for passwords.
     """
     settings = settings or Settings()
     folder = _folder(home)
     with alone(folder):
         deadline = time.monotonic() + timeout_seconds
         running = recorded(folder / "pid")
+        if running is not None and is_secured(folder) != settings.kafka_secure:
+            raise OtherDoors(_other_doors(folder))
         # One that is found may be about to end.
         if running is None or not _comes_to_answer(running, folder, deadline):
             machine = _Machine(find_java(settings), jars(settings.cache))
             is_new = not _ports_file(folder).exists()
-            while not _launches(folder, machine, deadline):
+            while not _launches(folder, machine, deadline, secured=settings.kafka_secure):
                 # A port that was free when it was chosen: whoever took it since has it, and nobody knows of ours yet.
                 if not (is_new and _lost_a_port(folder) and time.monotonic() < deadline):
                     raise ServerFailed(f"Kafka ended while it started; its log is {folder}/server.log\n{_last_words(folder)}")
@@ -109,7 +128,7 @@ def status(home: Path) -> Status:
     process = recorded(_folder(home) / "pid")
     if process is None:
         return Status("stopped", where)
-    return Status("running" if answers(where) else "starting", where, process.pid)
+    return Status("running" if answers(where, _operator(_folder(home))) else "starting", where, process.pid)
 
 
 def address(home: Path) -> str:
@@ -121,19 +140,32 @@ def address(home: Path) -> str:
     return f"127.0.0.1:{ports['broker']}"
 
 
-def answers(where: str, timeout_seconds: float = 2.0) -> bool:
-    """Whether a plaintext broker lists itself as alive, so that topics can be made; an open port is not enough."""
-    host, _, port = where.rpartition(":")
-    # Metadata, version 1, of no topic: length, api key, version, correlation id, no client id, an empty list.
-    request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
-    try:
-        with socket.create_connection((host, int(port)), timeout_seconds) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            with connection.makefile("rb") as answer:
-                _, correlation, brokers = struct.unpack(">iii", answer.read(12))
-    except (OSError, struct.error):
-        return False
-    return bool(correlation == 1 and brokers > 0)
+def client_options(home: Path, user: User) -> dict[str, str]:
+    """What a client of aiokafka gives besides the address, to be let in by a broker that is secured. Raises NoSuchUser."""
+    logging.getLogger("aiokafka.conn").addFilter(_in_the_clear)
+    found = login(_folder(home), user)
+    options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+    return {**options, "sasl_plain_username": found.name, "sasl_plain_password": found.password}
+
+
+def asks_for_passwords(home: Path) -> bool:
+    """Whether the broker of this home was last started so that it does."""
+    return is_secured(_folder(home))
+
+
+def _in_the_clear(record: logging.LogRecord) -> bool:
+    # On the loopback interface it is; said for each connection it would hide what else is said.
+    return record.msg != "Sending username and password in the clear"
+
+
+def _operator(folder: Path) -> Login | None:
+    return login(folder, "operator") if is_secured(folder) else None
+
+
+def _other_doors(folder: Path) -> str:
+    found = "asks for passwords" if is_secured(folder) else "lets everybody in"
+    wanted = "do not say so" if is_secured(folder) else "say SPACEOS_KAFKA_SECURE=1"
+    return f"the broker runs and {found}, the settings {wanted}; start it anew: spaceos kafka stop && spaceos kafka start"
 
 
 def find_java(settings: Settings) -> Path:
@@ -256,14 +288,14 @@ def _keep_archive(folder: Path, *, is_whole: bool) -> None:
         left.unlink(missing_ok=True)
 
 
-def _launches(folder: Path, machine: _Machine, deadline: float) -> bool:
+def _launches(folder: Path, machine: _Machine, deadline: float, *, secured: bool) -> bool:
     """False if the broker ended while it started. Raises PortTaken, ServerFailed."""
-    _configure(folder)
+    _configure(folder, secured=secured)
     _format(folder, machine)
     return _comes_to_answer(_launch(folder, machine), folder, deadline)
 
 
-def _configure(folder: Path) -> None:
+def _configure(folder: Path, *, secured: bool) -> None:
     """Choose ports at the first start; check at any later one that they are still ours to take."""
     try:
         ports = _ports(folder)
@@ -277,65 +309,14 @@ def _configure(folder: Path) -> None:
                     f"another program listens on 127.0.0.1:{port}; end it, or delete {_ports_file(folder)} for other ports"
                 )
     extra = folder / "extra.properties"
-    lines = [f"{name}={value}" for name, value in _properties(folder, ports).items()]
+    lines = [f"{name}={value}" for name, value in properties(folder, ports, secured=secured).items()]
     (folder / "server.properties").write_text("\n".join([*lines, extra.read_text() if extra.exists() else "", ""]))
-    (folder / "log4j2.properties").write_text(_LOGGING.format(log=folder / "server.log"))
-
-
-def _properties(folder: Path, ports: dict[str, int]) -> dict[str, str | int]:
-    return {
-        "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{ports['controller']}",
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']},CONTROLLER://127.0.0.1:{ports['controller']}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports['broker']}",
-        "log.dirs": str(folder / "data"),
-        # A topic that nobody declared has the wrong partitions: better an error than a stream in the wrong shard.
-        "auto.create.topics.enable": "false",
-        # Nothing is forgotten unless its topic says so.
-        "log.retention.ms": -1,
-        # A deleted topic's files go at once, not after a minute.
-        "log.segment.delete.delay.ms": 1000,
-        # One broker: there is nobody to replicate to, and few groups to spread.
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 4,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "transaction.state.log.num.partitions": 4,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        "share.coordinator.state.topic.num.partitions": 4,
-        # A broker that was killed may register again only when its last session has run out.
-        "broker.session.timeout.ms": 3000,
-        "broker.heartbeat.interval.ms": 1000,
-        # It is its own quorum: nobody lags behind it, and records that say nothing took a tenth of a core.
-        "metadata.max.idle.interval.ms": 0,
-        # Few clients, few cores: each thread that wakes for nothing is paid for when nothing happens.
-        "num.network.threads": 2,
-        "num.io.threads": 4,
-        "background.threads": 4,
-        # Groups form at once, and sessions of a few seconds are allowed, so that a dead reader is soon replaced.
-        "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 1000,
-    }  # fmt: skip
-
-
-_LOGGING = """\
-status = error
-appender.file.type = RollingFile
-appender.file.name = file
-appender.file.fileName = {log}
-appender.file.filePattern = {log}.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{ISO8601}} %-5p %m (%c{{1}})%n
-appender.file.policies.type = SizeBasedTriggeringPolicy
-appender.file.policies.size = 10MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 3
-rootLogger.level = info
-rootLogger.appenderRef.file.ref = file
-"""
+    (folder / "log4j2.properties").write_text(LOGGING.format(log=folder / "server.log"))
+    if secured:
+        make_users(folder)
+        write_secret(login_file(folder), login_text(folder))
+    else:
+        login_file(folder).unlink(missing_ok=True)
 
 
 def _format(folder: Path, machine: _Machine) -> None:
@@ -358,6 +339,8 @@ def _new_cluster_id() -> str:
 def _launch(folder: Path, machine: _Machine) -> Process:
     options = ["-Xmx384m", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
     options.append(f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}")
+    if login_file(folder).exists():
+        options.append(f"-Djava.security.auth.login.config={login_file(folder)}")
     if not machine.archive.exists():
         (folder / NEW_ARCHIVE).unlink(missing_ok=True)
         (folder / ARCHIVE_FOR).write_text(str(machine.archive))
@@ -375,7 +358,7 @@ def _environment() -> dict[str, str]:
 def _comes_to_answer(process: Process, folder: Path, deadline: float) -> bool:
     """False if it ended. Raises ServerFailed after the deadline."""
     where = f"127.0.0.1:{_ports(folder)['broker']}"
-    while not answers(where):
+    while not answers(where, _operator(folder)):
         if not process.alive:
             return False
         if time.monotonic() > deadline:

@@ -18,7 +18,7 @@ from adapters.replay.cuts import BadPosition, Cut
 from adapters.replay.raw import RawRecord, whole_topic
 from adapters.replay.sources import RangeMissing
 from adapters.replay.watching import Cause
-from commands import NOT_RECORDED, Asked, AuthorityChange, AuthorityTable, service_class
+from commands import NOT_RECORDED, Asked, AuthorityChange, AuthorityTable, Service, service_class
 from contracts import CommandRecord, Event, Record, command_class, instant, parse_command, parse_event, read_event
 from domain import Aggregate, Refused
 from ops.replay.evidence import Beginning, Evidence
@@ -86,7 +86,7 @@ class _Outcome:
     def names(self, key: str, events: Mapping[tuple[str, int], bytes]) -> bool:
         """Whether what was recorded names the key, as one that might do what was asked about it then."""
         said = b"".join(events.get(place, b"") for place in self.places)
-        return self.refusal != "NotEntitled" and (not said or key.encode() in said)
+        return self.refusal not in {"NotEntitled", "NotAllowed"} and (not said or key.encode() in said)
 
     def stood(self, record: Record) -> bool:
         """Whether what was carried was found in the store: it is not asked again."""
@@ -244,8 +244,10 @@ class _World:
                 record = parse_event(value)
                 self._streams.setdefault(record.subject, []).append(read_event(record.document))
         self._service = service_class(self.context)(self, verify)
-        self._table = None if self.began is None else AuthorityTable(self.began[0])
-        for n, grant in enumerate(self.began[1] if self.began else ()):
+        # Only the context that says who may act is replayed with a table; of others nothing is here to fill it.
+        began = self.began if type(self._service).authority is not Service.authority else None
+        self._table = None if began is None else AuthorityTable(began[0])
+        for n, grant in enumerate(began[1] if began else ()):
             self._change(grant, "genesis", n)
         before = [parse_event(value) for (shard, n), value in self.events.items() if n < self.start.get(shard, 0)]
         # What changes authority draws its time under the lock of the keys that it changes: the order of time is theirs.

@@ -20,7 +20,7 @@ from adapters.replay.resolving import resolve
 from adapters.replay.window import Seen, offsets_of, records_by_sequence, records_in
 from contracts import Digest, instant, uuid7
 from contracts.operations import ReplayWindow, TopicName, Words, window_group
-from ops.compose import DEFAULT_SET, Deployment
+from ops.compose import DEFAULT_SET, READERS, Deployment
 from ops.settings import PREFIX
 
 Function = Callable[[RawRecord], Iterable[Any] | None]
@@ -77,7 +77,7 @@ async def replay_window(found: Deployment, topic: str, start: str, end: str, int
 
 async def refuse_live(found: Deployment, group: str) -> None:
     """Raises GroupIsLive where the broker knows a group of that name, or the deployment runs a reader under it."""
-    names = [stream.name for stream in found.streams] + [f"readers.{name}" for name in (DEFAULT_SET, *found.settings.sets)]
+    names = [stream.name for stream in found.streams] + [f"{READERS}.{name}" for name in (DEFAULT_SET, *found.settings.sets)]
     mine = {*names, *(f"{found.network}.{name}" for name in names)}
     admin = AIOKafkaAdminClient(**found.settings.kafka_client_options())
     await admin.start()

@@ -205,10 +205,13 @@ class _Batch:
                 if checked.command is not None:
                     sources.update(_keys_named(record, checked.command))
                     asked.setdefault(record.subject, []).append(checked.command)
-                    self._recorded.foresee(checked.command)
         # Whoever signs is looked up, locked and compared as whoever asks is.
         seen = decider.look(identities, {*sources, decider.signer.did}, asked)
         self._known, self._authority = seen.known, seen.authority
+        for checked in chain.from_iterable(chunk.records for chunk in chunks):
+            # Nothing is opened for a key that nobody registered: it costs time, and all of a batch is asked at once.
+            if checked.command is not None and checked.record is not None and checked.record.source in self._authority:
+                self._recorded.foresee(checked.command)
         # Drawn after authority was read: a decision is never dated before the grant that it relies on. And never before
         # what the shards have recorded: a clock that was set back must not make an ended role live again.
         self._now = max([seen.now, *(instant(c.shard.last_time) for c in chunks if c.shard.last_time)])

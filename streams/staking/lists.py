@@ -1,12 +1,11 @@
 """What staking has to do next, as the views show it. A plan says it until the views show that it is done."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
 
-from contracts import Command, Did, Digest, EventId, Label, StreamName, instant, rfc3339
+from contracts import Command, Did, Digest, EventId, Label, StreamName, id_type, instant, rfc3339
 from contracts.inference import DISPUTE_SECONDS
 from contracts.staking import (
     EVIDENCE_SECONDS,
@@ -161,9 +160,11 @@ def fund_a_stake(desk: Desk) -> Iterator[Task]:
 def _is_for_a_stream_here(due: HoldDue) -> bool:
     """Whether the purpose names something that could take it."""
     purpose, _, stream = due.purpose.partition(":")
-    if due.amount.asset != "SPACE" or not re.fullmatch(StreamName.pattern, stream):
-        return False
-    return bool(named_collateral(stream)[0]) if purpose == "stake" else stream.startswith("staking/case/")
+    command: type[Command] = Stake if purpose == "stake" else PostBond
+    prefix = f"{command.wire.stream}/"
+    # What the door would refuse is never heard of again under the task's name.
+    is_addressed = StreamName.fits(stream) and stream.startswith(prefix) and id_type(command).fits(stream.removeprefix(prefix))
+    return due.amount.asset == "SPACE" and is_addressed and (purpose != "stake" or bool(named_collateral(stream)[0]))
 
 
 def _funding(due: HoldDue, account: StreamName, desk: Desk) -> Stake | PostBond | None:

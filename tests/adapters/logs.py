@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.kafka.topics import Topic, create_topics
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest, positions_of
 from tests.adapters.shards import VIEW, Shard, tally_projection
+from tests.databases import upgrade
 
 
 @dataclass

@@ -20,8 +20,8 @@ from adapters.kafka.topics import create_topics, topics_of
 from adapters.keys import Signer, ed25519_signer
 from adapters.sql import reading, tables
 from adapters.sql.outbox import Mark, Outbox
-from adapters.sql.schema import upgrade
 from adapters.sql.store import CommandRow, Decided, EventRow, Sealed, Shard, Store
+from tests.databases import upgrade
 
 PARTITIONS = 3
 PATIENCE_SECONDS = 30.0

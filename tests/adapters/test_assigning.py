@@ -20,11 +20,11 @@ from adapters.kafka.topics import Topic, create_topics
 from adapters.keys import ed25519_signer
 from adapters.sql import engine_for
 from adapters.sql.outbox import Outbox
-from adapters.sql.schema import upgrade
 from adapters.sql.store import Store
 from adapters.views import Applied
 from ops.worker.deciding import Decider
 from ops.worker.loop import Worker
+from tests.databases import upgrade
 
 
 class Told(ClusterMetadata):

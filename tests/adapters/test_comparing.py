@@ -243,7 +243,8 @@ def test_a_topic_that_ends_with_a_transactions_marker_is_compared(network: Netwo
 
     async def run() -> None:
         await network.send("events", *map(value, range(3)))
-        async with AIOKafkaProducer(**network.client, transactional_id=uuid4().hex) as producer:
+        brief = {"transactional_id": uuid4().hex, "transaction_timeout_ms": 5_000}
+        async with AIOKafkaProducer(**network.client, **brief) as producer:
             for _ in range(3):
                 async with producer.transaction():
                     await producer.send_and_wait(f"{network.context}.events", b"strange", partition=0)

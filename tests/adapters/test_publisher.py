@@ -68,6 +68,27 @@ def test_what_a_dead_owner_left_is_published_by_the_next(network: Network) -> No
     assert all(standing.marked == standing.stored for standing in marks.values())
 
 
+def test_what_a_dead_owner_published_and_did_not_mark_is_marked_by_the_next_though_nothing_more_comes(network: Network) -> None:
+    """Its shard would show records that wait to be published for as long as nobody writes there."""
+    network.commit(0, events=3, commands=2)
+
+    async def run() -> None:
+        await network.send("events", *map(value, range(3)))
+        await network.send("outcomes", *map(value, range(2)))
+        publisher = network.publisher()
+        publisher.own(network.rows.values())
+        async with running(publisher):
+            await level(network, publisher)
+
+            def is_marked() -> bool:
+                marks = network.outbox.standing([shard.id for shard in network.rows.values()])
+                return all(standing.marked == standing.stored for standing in marks.values())
+
+            await eventually(is_marked, "the mark")
+
+    asyncio.run(run())
+
+
 def test_a_batch_that_was_not_handed_over_is_read_from_the_store_in_its_place(network: Network) -> None:
     """The reply to a commit was lost: the worker reads its row again, and remembers nothing of the batch."""
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from adapters.sql import engine_for
 from adapters.sql.recorder import ShardRecorder, SnapshotRecorder
-from adapters.sql.schema import upgrade
+from tests.databases import upgrade
 
 
 @pytest.fixture(autouse=True)

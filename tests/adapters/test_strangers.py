@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from adapters.keys import Signer, verify
 from adapters.replay.authentic import authentic
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from adapters.views.chain import ChainBroken, FollowOnce, follow
 from adapters.views.positions import Position
@@ -25,6 +24,7 @@ from contracts import instant
 from domain.identity.authority import WriterInterval
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard
 from tests.adapters.shards import VIEW, tally_projection
+from tests.databases import upgrade
 
 LENGTH = 12
 Record = Callable[[SignedShard, int], Arrived]

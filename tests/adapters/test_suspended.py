@@ -11,9 +11,9 @@ from sqlalchemy import Engine, text
 from adapters.sql import driver, engine_for, is_transient, suspended
 from adapters.sql.driver import Said, session
 from adapters.sql.faults import as_sqlalchemys
-from adapters.sql.schema import upgrade
 from adapters.sql.store import CommandRow, Decided, Sealed, Shard, Store
 from adapters.sql.suspended import end_sleepers
+from tests.databases import upgrade
 
 
 @pytest.fixture

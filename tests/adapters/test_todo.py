@@ -16,7 +16,6 @@ from sqlalchemy import Engine, event, select, text
 
 from adapters.kafka.commands import Answer
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.views.positions import last_heard, positions_in
 from adapters.views.tables import positions
 from adapters.views.todo import AGAIN_SECONDS, LEASE_SECONDS, LOOK_SECONDS, MOST, REST_SECONDS, Lists, Unwatched
@@ -27,6 +26,7 @@ from contracts import Command, rfc3339
 from contracts.identity import RevokeKey
 from streams import Desk, Errand, Task, TodoList
 from tests.adapters.listed import ERRANDS, OTHERS, START, VIEWS, move
+from tests.databases import upgrade
 
 
 @dataclass

@@ -13,7 +13,6 @@ from sqlalchemy import Engine, select
 
 from adapters.kafka.commands import Answer
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.views.tables import leases, positions, refused_tasks
 from adapters.views.todo import AGAIN_SECONDS, LEASE_SECONDS, LOOK_SECONDS, REST_SECONDS, Lists
 from adapters.views.wishes import Wish
@@ -21,6 +20,7 @@ from contracts import instant, rfc3339
 from contracts.identity import RevokeKey
 from streams import Desk, Task, TodoList
 from tests.adapters.listed import ERRANDS, START, VIEWS, move
+from tests.databases import upgrade
 
 NAMES = ("first", "second")
 

@@ -7,11 +7,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from adapters.faust.watchdog import Lookout, Seen
 from adapters.kafka import topics
+from adapters.kafka.bare import bare_consumer
+from adapters.kafka.commands import CommandSender, SignedCommand
+from adapters.kafka.decoding import MOST_RECORD_BYTES
 from adapters.kafka.topics import Topic, TopicWrong, create_topics, describe_topics, topics_of
+from contracts import CONTENT_TYPE, MAX_RECORD_BYTES, StreamName
 from ops.local import kafka as local
 
 CONTEXTS = [f"context{n}" for n in range(40)]
@@ -53,6 +59,38 @@ def test_forty_contexts_begin_on_a_fresh_broker_and_go_on_on_one_that_was_just_s
     assert {name for name, found in described.items() if found["retention.ms"] != "-1"} == {
         topic.name for topic in wanted if topic.retention_ms != -1
     }
+
+
+def test_the_largest_record_fits_many_times_where_anybody_writes_and_honest_batches_do() -> None:
+    """The broker bounds the batch, and producers that wait fill it: librdkafka's to a million bytes, and it does not split."""
+    headers = [("content-type", CONTENT_TYPE.encode()), ("signature", b"eip191:0x" + b"f" * 130), ("traceparent", b"0" * 55)]
+    batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1)
+    batch.append(0, 1_700_000_000_000, b"k" * StreamName.max_length, b"v" * MAX_RECORD_BYTES, headers)
+    largest = len(batch.build())
+    by_kind = {
+        topic.name.rpartition(".")[2]: topic.settings(1)["max.message.bytes"] for topic in topics_of(["x"], ["x.raw"], 1)
+    }
+
+    assert largest == 60_584
+    assert largest < MOST_RECORD_BYTES
+    assert by_kind == {"commands": "1048588", "raw": "1048588", "events": "4194304", "outcomes": "4194304"}
+
+
+def test_a_sender_of_ours_that_hurries_is_not_refused(kafka: str) -> None:
+    client, context = {"bootstrap_servers": kafka}, f"hurry{uuid4().hex[:8]}"
+    value = b"x" * MAX_RECORD_BYTES
+    hurried = [SignedCommand(str(n), f"{context}.commands", "one", value, "ed25519:" + "A" * 86) for n in range(100)]
+
+    async def run() -> int:
+        await create_topics(topics_of([context], [], 1), client)
+        sender = CommandSender(client, 1)
+        await sender.start()
+        await sender.send(hurried)
+        await sender.stop()
+        async with bare_consumer(client) as consumer:
+            return sum((await consumer.end_offsets([TopicPartition(f"{context}.commands", 0)])).values())
+
+    assert asyncio.run(run()) == len(hurried)
 
 
 def test_what_was_made_by_half_or_took_too_long_is_made_whole(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:

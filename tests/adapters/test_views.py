@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine, Table, func, select
 
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import ChainBroken, Fenced, Projector, digest, parked_streams, positions, positions_of
 from contracts import parse_event, read_event
 from projections import Key, Row
 from tests.adapters.logs import open_views
 from tests.adapters.shards import VIEW, Delivery, Shard, broken, entries, project, tallies, tally_projection
+from tests.databases import upgrade
 
 TALLY = tally_projection()
 

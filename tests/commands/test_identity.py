@@ -65,9 +65,9 @@ class Desk:
         self.streams = Paper()
         self.service = Identity(self.streams, verify)
         self.table = AuthorityTable(founding)
-        for n, root in enumerate(ROOTS):
+        for n, root in enumerate(founding.roots):
             self.table.apply(Grant(root, "identity.root", "identity/", START + timedelta(days=366)), "genesis", n)
-        self.table.apply(Grant(WRITER, "store.writer", "", START + timedelta(days=9_000)), "genesis", 9)
+        self.table.apply(Grant(WRITER, "store.writer", "", START + timedelta(days=9_000)), "genesis", 99)
         self.recorded = 0
 
     def ask(self, command: Any, subject: str, by: str, now: datetime, **more: Any) -> list[Any]:
@@ -134,14 +134,15 @@ class Model:
         rows = [row for row in self.rows if row.role == "identity.registrar" and now <= row.end and row not in without]
         return {self.person(row.key) for row in rows}
 
-    def alone(self, gone: set[Row], now: datetime) -> bool:
-        """Whether one registrar may end these."""
+    def alone(self, gone: set[Row], by: str, now: datetime) -> bool:
+        """Whether one registrar may end these: of the registrars his own only."""
         live = {row for row in gone if now <= row.end}
         if any(row.role == "store.writer" for row in live):
             return False
-        if not any(row.role == "identity.registrar" for row in live):
+        registrars = {self.person(row.key) for row in live if row.role == "identity.registrar"}
+        if not registrars:
             return True
-        return len(self.registrars(now, gone)) >= self.quorum
+        return registrars == {self.person(by)} and len(self.registrars(now, gone)) >= self.quorum
 
     def follows(self, key: str, since: datetime) -> tuple[set[str], set[Row]]:
         """Keys that end with it, and rows: again and again until nothing more does."""
@@ -250,8 +251,10 @@ class Registry(RuleBasedStateMachine):
             self._complete(key, digest)
 
     def _counting(self, key: str, digest: str) -> list[tuple[str, Row]]:
-        """Whoever is a registrar by the very row by which he consented."""
-        return [(by, row) for by, row in self.waiting[key, digest][2] if row in self.model.live(by, row.role, self.now)]
+        """Whoever is a registrar by the very row by which he consented, and is not the key's person by now."""
+        owner = self.model.person(key)
+        consents = [(by, row) for by, row in self.waiting[key, digest][2] if self.model.person(by) != owner]
+        return [(by, row) for by, row in consents if row in self.model.live(by, row.role, self.now)]
 
     def _complete(self, key: str, digest: str) -> None:
         roles, end, _, _ = self.waiting[key, digest]
@@ -286,7 +289,7 @@ class Registry(RuleBasedStateMachine):
         if self._may_ask(by) is None:
             return
         gone = {row for row in self.model.rows if (row.key, row.role) == (key, role)}
-        allowed = bool(gone) and self.model.alone(gone, self.now)
+        allowed = bool(gone) and self.model.alone(gone, by, self.now)
         try:
             events = self.desk.ask(WithdrawRole(role=role, prefix=prefix_of(role)), f"identity/key/{key}", by, self.now)
         except Refused:
@@ -304,7 +307,7 @@ class Registry(RuleBasedStateMachine):
         keys, gone = model.follows(key, since) if since else ({key}, {row for row in model.rows if row.key == key})
         before = model.revoked.get(key)
         repeated = key in model.revoked and (since is None or (before is not None and before <= since))
-        allowed = repeated or model.alone(gone, self.now)
+        allowed = repeated or model.alone(gone, by, self.now)
 
         events = self._ask(RevokeKey(reason="compromised", suspected_since=since), key, by, allowed)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.keys import verify
-from commands import Asked
+from commands import Asked, AuthorityTable, Grant
 from commands.treasury import Treasury
 from contracts import Address, Amount, CommandRecord, Digest, Event, Label, parse_command, sums, uuid7
 from contracts.treasury import (
@@ -77,7 +77,7 @@ from domain.treasury import (
     RequesterCannotReview,
     SamePerson,
 )
-from tests.commands.test_identity import Paper
+from tests.commands.test_identity import FOUNDING, Paper
 from tests.domain.given import did, digest
 from tests.domain.test_treasury_accounts import adjust
 from tests.domain.test_treasury_withdrawals import SEALED
@@ -107,6 +107,8 @@ class Desk:
     def __init__(self) -> None:
         self.paper = Paper()
         self.service = Treasury(self.paper, verify)
+        self.table = AuthorityTable(FOUNDING)
+        self.table.apply(Grant(ALICE, "treasury.holder", "treasury/", START + timedelta(days=300)), "genesis", 0)
         self.now = START
         self.books: Counter[tuple[str, str]] = Counter()
         self.history: list[tuple[str, Event]] = []
@@ -117,7 +119,7 @@ class Desk:
         record = parse_command(value, subject.encode(), [("signature", b"x")])
         read = type(command).read(record.data)
         assert read == command, "it says the same after the wire"
-        aggregate = self.service.decide(read, Asked(record, self.now, person or by))
+        aggregate = self.service.decide(read, Asked(record, self.now, person or by, self.table))
         assert aggregate is not None
         events, aggregate.pending = aggregate.pending, []
         for event in events:

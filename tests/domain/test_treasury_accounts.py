@@ -129,18 +129,18 @@ def test_what_an_aggregate_keeps_moves_by_its_own_commands_only(counter: str) ->
 
     refused(account, lambda: account.credit(credit(5, counter=LedgerAccount(counter))), NotACounter)
     refused(account, lambda: account.debit(debit(5, counter=LedgerAccount(counter))), NotACounter)
-    account.hold(hold(5), NOW)
+    account.hold(hold(5), NOW, is_by_holder=True)
     refused(account, lambda: account.capture(capture(5, counter=counter)), NotACounter)
 
 
 def test_what_is_held_is_available_for_nothing_else() -> None:
     account = an_account()
 
-    then(account, lambda: account.hold(hold(60), NOW), Held(**dict(hold(60))))
-    refused(account, lambda: account.hold(hold(61), NOW), ReferenceUsed)
-    refused(account, lambda: account.hold(hold(41, "h2"), NOW), Overdrawn)
+    then(account, lambda: account.hold(hold(60), NOW, is_by_holder=True), Held(**dict(hold(60))))
+    refused(account, lambda: account.hold(hold(61), NOW, is_by_holder=True), ReferenceUsed)
+    refused(account, lambda: account.hold(hold(41, "h2"), NOW, is_by_holder=True), Overdrawn)
     refused(account, lambda: account.debit(debit(41)), Overdrawn)
-    account.hold(hold(40, "h2"), NOW)
+    account.hold(hold(40, "h2"), NOW, is_by_holder=True)
 
     assert account.available == 0
 
@@ -149,12 +149,12 @@ def test_what_is_held_is_available_for_nothing_else() -> None:
 def test_a_hold_ends_within_a_day(seconds: int) -> None:
     account = an_account()
 
-    refused(account, lambda: account.hold(hold(5, seconds=seconds), NOW), HoldTooLong)
+    refused(account, lambda: account.hold(hold(5, seconds=seconds), NOW, is_by_holder=True), HoldTooLong)
 
 
 def test_what_is_captured_and_what_is_returned_are_what_was_held() -> None:
     account = an_account()
-    account.hold(hold(60), NOW)
+    account.hold(hold(60), NOW, is_by_holder=True)
     account.pending.clear()
 
     refused(account, lambda: account.capture(capture(61)), ExceedsHold)
@@ -168,8 +168,8 @@ def test_what_is_captured_and_what_is_returned_are_what_was_held() -> None:
 
 def test_a_hold_is_released_or_expires_in_its_time() -> None:
     account = an_account()
-    account.hold(hold(60), NOW)
-    account.hold(hold(40, "h2"), NOW)
+    account.hold(hold(60), NOW, is_by_holder=True)
+    account.hold(hold(40, "h2"), NOW, is_by_holder=True)
     account.pending.clear()
     later = NOW + timedelta(seconds=3_600)
 
@@ -188,7 +188,7 @@ def test_a_hold_whose_capture_is_on_the_way_is_captured_or_expired_and_never_bot
     late = NOW + timedelta(days=2)
     captured, expired = an_account(), an_account()
     for account in (captured, expired):
-        account.hold(hold(60), NOW)
+        account.hold(hold(60), NOW, is_by_holder=True)
 
     captured.capture(capture(60))
     expired.expire(EXPIRE, late)
@@ -206,8 +206,8 @@ def test_what_is_frozen_stays_also_when_it_comes_later() -> None:
     assert account.available == 0
     account.credit(credit(60))
     refused(account, lambda: account.debit(debit(11)), AccountFrozen)
-    refused(account, lambda: account.hold(hold(11), NOW), AccountFrozen)
-    refused(account, lambda: account.hold(hold(161), NOW), Overdrawn)
+    refused(account, lambda: account.hold(hold(11), NOW, is_by_holder=True), AccountFrozen)
+    refused(account, lambda: account.hold(hold(161), NOW, is_by_holder=True), Overdrawn)
     account.debit(debit(10))
     account.pending.clear()
 
@@ -220,7 +220,7 @@ def test_what_is_frozen_stays_also_when_it_comes_later() -> None:
 
 def test_a_hold_that_was_there_before_the_freeze_is_captured() -> None:
     account = an_account()
-    account.hold(hold(60), NOW)
+    account.hold(hold(60), NOW, is_by_holder=True)
     account.freeze(freeze(100))
 
     account.capture(capture(60))

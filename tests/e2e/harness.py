@@ -103,6 +103,7 @@ class Deployment:
         self.logs = home / "harness"
         self.logs.mkdir(parents=True)
         self.running: list[Running] = []
+        self.kept: list[Kept] = []
         self.journals: list[Path] = []
         self.made_anew: list[str] = []
         self._started = 0
@@ -159,6 +160,9 @@ class Deployment:
         asyncio.run(create_topics(topics_of_deployment(Composed(settings)), settings.kafka_client_options()))
 
     def end(self) -> None:
+        # A test that failed has not stopped them, and each life costs this process some files.
+        for kept in self.kept:
+            kept.let_go()
         for running in reversed(self.running):
             running.signal(signal.SIGCONT)
             running.signal(signal.SIGTERM)
@@ -225,6 +229,10 @@ class Deployment:
 
     def quiet(self, readers: Sequence[str] = ()) -> bool:
         """Everything that was sent is decided, published and, if these are named, read by them and all that ever began."""
+        return not self.unrest(readers)
+
+    def unrest(self, readers: Sequence[str] = ()) -> list[str]:
+        """What is still to be decided, published or read."""
         try:
             shards = self.rows("select * from shards")
             relays = {row["shard"]: row for row in self.rows("select * from relays")}
@@ -232,17 +240,20 @@ class Deployment:
             positions = {(row["reader"], row["shard"]): row["next"] for row in read}
             readers = sorted({*readers, *(row["reader"] for row in read)})
             repeats = self.rows("select count(*) as n from repeats")[0]["n"]
-        except (sqlite3.Error, psycopg.Error):
-            return False
+        except (sqlite3.Error, psycopg.Error) as error:
+            return [str(error)]
         ends = {context: self.ends(f"{context}.commands") for context in {row["context"] for row in shards}}
-        return bool(shards) and not repeats and all(
-            ends[row["context"]].get(row["partition"]) == row["position"]
-            and row["id"] in relays
-            and relays[row["id"]]["next_event"] == row["next_sequence"]
-            and relays[row["id"]]["next_outcome"] == row["next_outcome"]
-            and all(self._has_read(positions, reader, row) for reader in readers)
-            for row in shards
-        )  # fmt: skip
+        found = [f"{repeats} repeats"] if repeats else [] if shards else ["no shard yet"]
+        for row in shards:
+            name, relay = f"{row['context']}/{row['partition']}", relays.get(row["id"])
+            if (end := ends[row["context"]].get(row["partition"])) != row["position"]:
+                found.append(f"{name}: commands decided to {row['position']}, sent to {end}")
+            if relay is None or (relay["next_event"], relay["next_outcome"]) != (row["next_sequence"], row["next_outcome"]):
+                found.append(f"{name}: published {relay}, recorded {row}")
+            if behind := [reader for reader in readers if not self._has_read(positions, reader, row)]:
+                said = {reader: positions.get((reader, f"{row['context']}.events/{row['partition']}")) for reader in behind}
+                found.append(f"{name}: at {row['next_sequence']}, read to {said}")
+        return found
 
     @staticmethod
     def _has_read(positions: Mapping[tuple[str, str], int], reader: str, row: Mapping[str, Any]) -> bool:
@@ -256,7 +267,10 @@ class Deployment:
 
     def judge(self, readers: Sequence[str] = (), seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until it is quiet; then what the outside checker says."""
-        until(lambda: self.quiet(readers), f"quiet ({self._state(readers)})", seconds)
+        try:
+            until(lambda: self.quiet(readers), "quiet", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error} ({self._state(readers)}): {self.unrest(readers)}") from None
         return self.verdict()
 
     def verdict(self) -> dict[str, Any]:
@@ -319,14 +333,19 @@ class Kept:
         self._stopping = threading.Event()
         self._now: Running | None = None
         self._thread = threading.Thread(target=self._keep, daemon=True)
+        deployment.kept.append(self)
         self._thread.start()
 
     @property
     def now(self) -> Running | None:
         return self._now
 
-    def stop(self) -> None:
+    def let_go(self) -> None:
+        """Its life is the last."""
         self._stopping.set()
+
+    def stop(self) -> None:
+        self.let_go()
         if self._now is not None:
             self._now.stop()
         self._thread.join(30)

@@ -17,7 +17,6 @@ import pytest
 from adapters.bank.paper import Fault, PaperBank, PaperChain
 from adapters.bank.ports import NoAnswer
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from contracts import Amount
 from ops.compose import Deployment as Composed
 from ops.demo.client import Client, client_for
@@ -25,6 +24,7 @@ from ops.demo.money import Money
 from ops.demo.people import People, accepted
 from ops.demo.stages import Stages
 from ops.settings import Settings
+from tests.databases import upgrade
 from tests.e2e.harness import PARTITIONS, Deployment, Kept, until
 from tests.forks import run
 

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
-from adapters.sql import NotDurable, assert_durable, engine_for, schema
+from adapters.sql import NotDurable, assert_durable, engine_for, replayable, schema
 from ops.compose import open_engine
 from ops.settings import InvalidSettings, Settings
 
@@ -44,6 +44,21 @@ def test_sqlite_that_may_lose_a_commit_is_refused(sqlite_url: str, pragma: str) 
     with pytest.raises(NotDurable, match=pragma.partition("=")[0]):
         assert_durable(engine)
     engine.dispose()
+
+
+def test_only_what_is_folded_again_is_not_waited_for_and_nothing_after_it(sqlite_url: str) -> None:
+    """One connection serves both, one after the other."""
+    engine = engine_for(sqlite_url, pool_size=1)
+    levels = []
+    for begin in (engine.begin, lambda: replayable(engine), lambda: replayable(engine), engine.begin):
+        with begin() as connection:
+            levels.append(connection.exec_driver_sql("pragma synchronous").scalar_one())
+    with pytest.raises(ZeroDivisionError), replayable(engine):
+        raise ZeroDivisionError
+    assert_durable(engine)
+    engine.dispose()
+
+    assert levels == [2, 1, 1, 2]
 
 
 def test_postgresql_that_may_lose_a_commit_is_refused(postgres_url: str) -> None:

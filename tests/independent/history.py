@@ -19,12 +19,12 @@ from adapters.audit.packs import Kept
 from adapters.keys import Signer, ed25519_signer, verify, wallet_signer
 from adapters.sealing import Opened, Place, seal, unseal
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.tlog.checkpoints import cosign
 from adapters.tlog.notes import COSIGNATURE, NoteSigner
 from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, Sealed, event_id, outcome_id, rfc3339
 from tests.adapters.audit.log import Arrived
+from tests.databases import upgrade
 
 NETWORK = "test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,6 +62,10 @@ POLICY = "".join(
     ]
 )
 UNWITNESSED = f"log {LOG.key}\nquorum none\n"
+
+
+COMMAND_HASH = "the command's hash"
+"""Of an event's field: it says the hash of the command that it follows from."""
 
 
 @dataclass
@@ -148,7 +152,8 @@ class History:
             "network": wrong.get("network", NETWORK), "correlationid": asked["id"], "causationid": asked["id"],
             "shard": shard, "sequence": f"{len(records):020d}", "streamversion": self.versions[subject],
             "prevhash": self._heads.get(shard, ZERO_HASH), "actor": wrong.get("actor", asked["source"]),
-            "commandhash": digest, "data": event[1],
+            "commandhash": digest,
+            "data": {name: digest if value is COMMAND_HASH else value for name, value in event[1].items()},
         }  # fmt: skip
         value = orjson.dumps(document)
         self._heads[shard] = sha256(value).hexdigest()

@@ -10,10 +10,10 @@ from adapters.audit.search import Filter
 from adapters.keys import verify
 from adapters.sql import engine_for
 from adapters.sql.outbox import Outbox
-from adapters.sql.schema import upgrade
 from adapters.vouching import vouched_by
 from ops.auditor import log_signer
 from tests.adapters.audit.log import Arrived
+from tests.databases import upgrade
 from tests.independent.verifier import Stranger
 from tests.ops.test_checker import Network
 

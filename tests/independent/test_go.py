@@ -20,11 +20,11 @@ from adapters.audit.packs import Enclosed, write_bundle, write_pack
 from adapters.audit.search import Filter
 from adapters.keys import verify
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, three
 from tests.adapters.audit.log import WRITER as TALLY_WRITER
 from tests.chance import seed
+from tests.databases import upgrade
 from tests.independent.history import LOG, POLICY, WITNESSES, Deployed, lively
 from tests.independent.verifier import changed, flipped, read_pack, write_zip
 

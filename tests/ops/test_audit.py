@@ -53,8 +53,9 @@ class Network:
         assert said.returncode == 0, said.stderr
         return [json.loads(line) for line in said.stdout.splitlines()]
 
-    def send(self, by: str, type: str, subject: str, **data: Any) -> None:
-        self.ask("send", "-k", by, given=json.dumps({"type": type, "subject": subject, "data": data}))
+    def send(self, by: str, type: str, subject: str, id: str | None = None, **data: Any) -> None:
+        named = {} if id is None else {"id": id}
+        self.ask("send", "-k", by, given=json.dumps({"type": type, "subject": subject, "data": data, **named}))
 
     def get(self, path: str, token: str | None = None) -> tuple[int, bytes]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
@@ -96,10 +97,13 @@ def network(own_broker: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         keys = found.ask("key", "show")["keys"]
         roots = [keys[f"root-{n}"] for n in (1, 2, 3)]
-        found.send("root-1", "identity.Found", "identity/network/dev", roots=roots, quorum=2, chain_id=1, profile="consumer")
+        genesis = json.loads((found.home / "genesis.json").read_text())
+        said = {name: genesis[name] for name in ("quorum", "chain_id", "profile")}
+        found.send("root-1", "identity.Found", "identity/network/dev", roots=roots, **said)
         ada = found.ask("key", "new", "ada")["did"]
+        proof = found.ask("key", "prove", "ada", "--by", "root-1")
         found.send(
-            "root-1", "identity.ProposeKey", f"identity/key/{ada}", key=ada, proof=found.ask("key", "prove", "ada")["proof"],
+            "root-1", "identity.ProposeKey", f"identity/key/{ada}", proof["id"], key=ada, proof=proof["proof"],
             roles=[{"role": "providers.gpu", "prefix": f"providers/provider/{ada}"}], not_after="2027-05-01T00:00:00Z",
             held_by={"$seal": NAME, "person": "ada"},
         )  # fmt: skip

@@ -3,6 +3,7 @@
 Everything here is consistent: chained, sealed, signed by the writer and the log, cosigned. It just does not follow.
 """
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from adapters.keys import Signer
 from contracts import event_id, rfc3339
 from ops.judging import UNCLEAR, judge_log
 from tests.independent.history import (
+    COMMAND_HASH,
     END,
     GPU,
     NETWORK,
@@ -264,13 +266,134 @@ def propose_and_approve(history: History, first: Signer, second: Signer) -> None
     """A registrar, as two consent to it."""
     stream, grant = f"identity/key/{NEW.did}", {"roles": [{"role": "identity.registrar", "prefix": "identity/"}]}
     said = {"key": NEW.did, **grant, "not_after": END}
-    ask(history, first, "identity.ProposeKey", stream, "identity.KeyProposed", {**said, "proposal": "ab", "held_by": "x"})
-    approved = {"key": NEW.did, "proposal": "ab", "approved_by": second.did}
+    proposed = {**said, "proposal": COMMAND_HASH, "held_by": "x"}
+    proposal = ask(history, first, "identity.ProposeKey", stream, "identity.KeyProposed", proposed).document["commandhash"]
+    approved = {"key": NEW.did, "proposal": proposal, "approved_by": second.did}
     events = [("identity.KeyApproved", approved), ("identity.KeyRegistered", said)]
     history.ask(second, "identity.ApproveKey", stream, events)
 
 
-NEEDS_ANOTHER = {"executed_twice", "with_an_event_that_is_not_there", "one_stream_in_two_shards"}
+# Not what the command says, nor what it carries
+
+STAKE, ACCOUNT = "staking/collateral/stake/0x" + "a" * 40, "treasury/account/alice.SPACE"
+
+
+@false("follows")
+def to_another_account(history: History) -> None:
+    history.register(NEW, "staking.holder")
+    said = {"request": "r", "amount": "5", "account": "treasury/account/thief.SPACE", "epoch": 1}
+    asked = {"data": {"request": "r", "account": ACCOUNT}}
+    ask(history, NEW, "staking.Withdraw", STAKE, "staking.Withdrawn", said, asked=asked)
+
+
+@false("follows")
+def a_thousand_times_what_was_asked(history: History) -> None:
+    history.register(NEW, "staking.holder")
+    said = {"amount": "5000", "request": "r", "releasable_at": END, "epoch": 1}
+    ask(history, NEW, "staking.RequestUnstake", STAKE, "staking.UnstakeRequested", said, asked={"data": {"amount": "5"}})
+
+
+@false("follows")
+def of_another_key(history: History) -> None:
+    said = {"key": OFFICER.did, "role": "audit.officer", "prefix": "audit/"}
+    ask(history, ROOTS[1], "identity.WithdrawRole", f"identity/key/{GPU.did}", "identity.RoleWithdrawn", said)
+
+
+@false("follows")
+def ends_what_nobody_suspected(history: History) -> None:
+    said = {"key": GPU.did, "reason": "compromised", "ends": [{"key": OFFICER.did, "at": END}]}
+    ask(history, ROOTS[1], "identity.RevokeKey", f"identity/key/{GPU.did}", "identity.KeyRevoked", said)
+
+
+@false("authority")
+def relies_on_nothing(history: History) -> None:
+    history.act(GPU, told=lambda data: data.update(authority=[]))
+
+
+@false("authority")
+def hands_on_what_the_key_never_had(history: History) -> None:
+    roles = [{"role": "treasury.minter", "prefix": "treasury/"}]
+    said = {"key": GPU.did, "successor": NEW.did, "roles": roles, "not_after": END, "until": END}
+    ask(history, GPU, "identity.RotateKey", f"identity/key/{GPU.did}", "identity.KeyRotated", said)
+    ask(history, NEW, "treasury.Mint", "treasury/asset/eur", "treasury.Minted", {"reference": "r"})
+
+
+def held(history: History, units: str = "100", stream: str = STAKE) -> tuple[Event, dict[str, str]]:
+    """What the treasury holds, and as a command carries it."""
+    history.register(SECOND, "treasury.process")
+    history.register(NEW, "staking.process")
+    said = {"hold": "h-1", "amount": {"asset": "SPACE", "units": units}, "purpose": f"stake:{stream}", "expires_at": END}
+    found = ask(history, SECOND, "treasury.Hold", ACCOUNT, "treasury.Held", said)
+    return found, carried(found.value)
+
+
+def carried(value: bytes) -> dict[str, str]:
+    return {"value": urlsafe_b64encode(value).rstrip(b"=").decode(), "signature": WRITER.sign(value)}
+
+
+def stake(history: History, record: dict[str, str], cause: str, stream: str = STAKE, **otherwise: str) -> None:
+    said = {"amount": "100", "hold": "h-1", "account": ACCOUNT, "active": "100", "epoch": 1, "cause": cause, **otherwise}
+    asked = {"data": {"held": record}, "dataschema": "urn:spaceos:staking.Stake:2"}
+    ask(history, NEW, "staking.Stake", stream, "staking.Staked", said, asked=asked)
+
+
+def test_a_stake_that_is_what_was_held_is_verified(
+    stranger: Stranger, given: list[object], tmp_path: Path, deploy: Callable[[History], Deployed]
+) -> None:
+    history = begun()
+    found, record = held(history)
+    stake(history, record, found.id)
+    made = deploy(history)
+
+    said = stranger.verify(write_bundle(made.log, tmp_path / "p.zip", Filter(first=0), enclosed(made)).path, *given)
+
+    assert (said.code, said.answer["found"], said.answer["unclear"]) == (0, [], [])
+
+
+@false("carried")
+def stakes_more_than_was_held(history: History) -> None:
+    found, record = held(history)
+    stake(history, record, found.id, amount="1000000")
+
+
+@false("carried")
+def stakes_by_another_cause(history: History) -> None:
+    _, record = held(history)
+    stake(history, record, history.events[0].id)
+
+
+@false("carried")
+def stakes_what_is_held_for_another(history: History) -> None:
+    found, record = held(history, stream=STAKE[:-1] + "b")
+    stake(history, record, found.id)
+
+
+@false("carried")
+def stakes_one_hold_twice(history: History) -> None:
+    found, record = held(history)
+    stake(history, record, found.id)
+    stake(history, record, found.id, active="200")
+
+
+@false("carried")
+def stakes_by_a_record_that_was_never_logged(history: History) -> None:
+    found, _ = held(history)
+    stake(history, carried(found.value.replace(b'"100"', b'"900"')), found.id, amount="900")
+
+
+@false("carried")
+def adopts_by_a_cause_that_nobody_brought(history: History) -> None:
+    history.register(NEW, "staking.process")
+    said = {"name": "tier", "value": 1, "version": 2, "policy_version": 2, "at": END}
+    stream, asked = "staking/policy/network", {"data": {"name": "tier", "value": 1, "version": 2}}
+    cause = {"cause": history.events[0].id}
+    ask(history, NEW, "staking.AdoptParameter", stream, "staking.ParameterAdopted", {**said, **cause}, asked=asked)
+
+
+NEEDS_ANOTHER = {
+    "executed_twice", "with_an_event_that_is_not_there", "one_stream_in_two_shards", "stakes_one_hold_twice",
+    "stakes_by_a_record_that_was_never_logged",
+}  # fmt: skip
 """What shows only beside another event."""
 
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from adapters.keys import read_key, verify, write_key
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from contracts import contexts, parse_command
 from ops.bench import within
 from ops.bench._crowd import LISTENERS, MEASURED, Crowd, Crowded
@@ -28,6 +27,7 @@ from ops.cli.output import Exit, Failure
 from ops.genesis import make_genesis
 from ops.settings import Settings
 from streams import Projection, TodoList
+from tests.databases import upgrade
 
 
 @pytest.fixture

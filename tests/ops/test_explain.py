@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 from adapters.audit.sequencer import Sequencer
 from adapters.keys import verify
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.vouching import vouched_by
 from contracts.staking import SPACE, Attest, Dispute, ProveEquivocation, ResolveDispute, case_id, case_stream
 from ops.cli import app
@@ -19,6 +18,7 @@ from ops.cli.output import Exit, Failure
 from projections.staking.tables import cases
 from tests.adapters.audit.log import NETWORK, WRITER, Arrived
 from tests.commands.test_staking import KEYS, signed
+from tests.databases import upgrade
 from tests.domain.given import digest
 from tests.streams.test_staking import CASE, DEVICE, Village
 

@@ -88,6 +88,11 @@ def staked(units: int = 500, cause: str = "e0", stream: str = BOND, hold: str = 
     return {"type": "staking.Staked", "subject": stream, "data": {**said, "cause": cause}}
 
 
+def released(hold: str = "h-1") -> dict[str, Any]:
+    data = {"hold": hold, "purpose": f"stake:{BOND}"}
+    return {"type": "treasury.Released", "subject": "treasury/account/alice.SPACE", "data": data}
+
+
 @pytest.mark.parametrize(
     ("events", "text"),
     [
@@ -97,6 +102,8 @@ def staked(units: int = 500, cause: str = "e0", stream: str = BOND, hold: str = 
         ((held(), staked(stream=f"{BOND}0")), ["it is not what e0 says was held, of whom, and for whom"]),
         ((held(), staked(cause="e9")), ["it names e9, which is no hold of the treasury"]),
         ((held(), staked(), staked()), ["e0 was staked before"]),
+        ((held(), released(), staked()), ["what e0 says was held was let go, and is at stake"]),
+        ((held(), staked(), released()), ["what e0 says was held was let go, and is at stake"]),
     ],
 )
 def test_a_stake_is_what_its_cause_held_and_once(tmp_path: Path, events: tuple[dict[str, Any], ...], text: list[str]) -> None:

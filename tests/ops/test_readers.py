@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import update
 
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.states import LIVE, UNREAD, States
 from adapters.views.tables import reader_sets
@@ -16,6 +15,7 @@ from ops.genesis import make_genesis
 from ops.readers import lagging_readers
 from ops.serve import parts_of
 from ops.settings import Settings
+from tests.databases import upgrade
 from tests.forks import SPACEOS, run
 
 

@@ -28,6 +28,9 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SPACEOS_MIN_INSYNC_REPLICAS", "2", "at most SPACEOS_REPLICAS"),
         ("SPACEOS_KAFKA_SASL_USERNAME", "me", "SPACEOS_KAFKA_SECURITY_PROTOCOL"),
         ("SPACEOS_KAFKA_TLS_CA", "ca.pem", "SPACEOS_KAFKA_SECURITY_PROTOCOL"),
+        ("SPACEOS_KAFKA_WORKERS", "worker", "must be principals as the broker names them"),
+        ("SPACEOS_KAFKA_CLIENTS", "User:a;b", "must be principals as the broker names them"),
+        ("SPACEOS_KAFKA_USER", "root", "'operator', 'worker', 'readers' or 'clients'"),
         ("SPACEOS_SETS", "decision_log", "must be name=reader,reader"),
         ("SPACEOS_SETS", "default=decision_log", "must be name=reader,reader"),
         ("SPACEOS_SETS", "slow=", "must be name=reader,reader"),
@@ -131,3 +134,27 @@ def test_a_variable_that_is_no_setting_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SPACEOS_DEBUG", "1")
 
     assert unknown_variables() == ["SPACEOS_KAFAK"]
+
+
+def test_the_local_broker_is_secured_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACEOS_KAFKA_SECURE", "1")
+    monkeypatch.setenv("SPACEOS_KAFKA", "broker:9092")
+
+    with pytest.raises(InvalidSettings, match="SPACEOS_KAFKA_SECURE is for the local broker"):
+        Settings(home=tmp_path)
+
+
+def test_a_name_of_a_certificate_is_one_principal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACEOS_KAFKA_WORKERS", "User:CN=worker, O=Space OS; User:worker-2")
+
+    assert Settings().kafka_workers == ("User:CN=worker, O=Space OS", "User:worker-2")
+
+
+def test_a_command_has_its_own_user_where_no_setting_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ops.compose import deployment
+
+    of_itself = [deployment().settings.kafka_user, deployment("worker").settings.kafka_user]
+    monkeypatch.setenv("SPACEOS_KAFKA_USER", "clients")
+
+    assert of_itself == ["readers", "worker"]
+    assert deployment("worker").settings.kafka_user == "clients"

@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from commands.rewards import Rewards
 from contracts import Halt, own_class, policy_stream
 from ops.cli import app
 from ops.cli.output import Failure
 from tests.commands.test_rewards import GENESIS
+from tests.databases import upgrade
 from tests.streams.test_policies import POLICIES, SPLIT, adopt
 from tests.streams.town import Town
 

@@ -27,3 +27,11 @@ def test_whatever_is_started_again_and_reads_in_a_group_has_a_slot(tmp_path: Pat
     parts = parts_of(Deployment(Settings(home=tmp_path)), workers=2)
 
     assert not [part.name for part in parts if "--slot" not in part.arguments]
+
+
+def test_each_part_is_let_in_as_what_it_is(tmp_path: Path) -> None:
+    """Whoever the supervisor's own environment names."""
+    parts = parts_of(Deployment(Settings(home=tmp_path, kafka_user="clients")), workers=2)
+
+    users = {part.name: part.environment["SPACEOS_KAFKA_USER"] for part in parts}
+    assert users == {"worker-1": "worker", "worker-2": "worker", "projectors": "readers", "auditor": "readers"}

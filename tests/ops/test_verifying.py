@@ -577,9 +577,6 @@ TOPICS: dict[str, Callable[[Records], Records]] = {
     "signature edited": of_longest(lambda r: [*r[:3], replace(r[3], headers=r[4].headers), *r[4:]]),
     "signature stripped": of_longest(lambda r: [replace(r[0], headers=[]), *r[1:]]),
     "deleted": of_longest(lambda r: r[:5] + r[6:]),
-    "inserted": of_longest(lambda r: [*r[:4], replace(r[4], value=r[4].value + b" "), *r[4:]]),
-    "inserted at the end": of_longest(lambda r: [*r, forged(r[-1])]),
-    "inserted from another shard": of_another_shard,
     "reordered": of_longest(lambda r: [*r[:2], r[4], r[3], r[2], *r[5:]]),
     "swapped": of_longest(lambda r: [r[1], r[0], *r[2:]]),
     "cut off": of_longest(lambda r: r[:-3]),
@@ -595,6 +592,41 @@ def test_what_was_done_to_a_topic_is_named(network: Network, name: str) -> None:
 
     assert {finding.check for finding in found} == {"topic"}
     assert all(finding.where.startswith(TOPIC) for finding in found)
+
+
+STRANGERS: dict[str, Callable[[Records], Records]] = {
+    "another byte": of_longest(lambda r: [*r[:4], replace(r[4], value=r[4].value + b" "), *r[4:]]),
+    "without its signature": of_longest(lambda r: [*r[:4], replace(r[4], headers=[]), *r[4:]]),
+    "at the end": of_longest(lambda r: [*r, forged(r[-1])]),
+    "from another shard": of_another_shard,
+    "no record": of_longest(lambda r: [replace(r[0], value=b"{}"), *r]),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_what_a_stranger_put_beside_the_records_says_nothing_of_the_log(network: Network, name: str) -> None:
+    """Whoever reads the topic passes it over, and the doctor shows it. Called tampering, anybody could make us say so."""
+    publish(network, STRANGERS[name](network.records))
+
+    assert compared(network) == []
+
+
+@pytest.mark.parametrize("where", ["beside", "at the end"])
+def test_what_a_writer_signed_besides_is_named(network: Network, where: str) -> None:
+    writer = read_key(network.played.home / "keys" / "writer.key")
+
+    def signed(record: RawRecord, **other: Any) -> RawRecord:
+        value = orjson.dumps({**orjson.loads(record.value), **other})
+        return replace(record, value=value, headers=[("signature", writer.sign(value).encode())])
+
+    def change(records: list[RawRecord]) -> list[RawRecord]:
+        if where == "beside":
+            return [*records[:4], signed(records[4], actor="somebody else"), *records[4:]]
+        return [*records, signed(forged(records[-1]), prevhash="0" * 64)]
+
+    publish(network, of_longest(change)(network.records))
+
+    assert [finding.check for finding in compared(network)] == ["topic"]
 
 
 def test_a_topic_that_is_gone_is_named(network: Network) -> None:
@@ -613,15 +645,17 @@ def test_records_that_were_published_twice_are_no_finding(network: Network) -> N
     assert compared(network) == []
 
 
-def test_what_was_published_where_the_log_has_nothing_is_named(network: Network) -> None:
-    record = network.records[0][0]
-    forged = replace(record, value=first_of("custody.events/2", record.value))
-    publish(network, {2: [forged]}, "custody.events")
+def test_what_a_writer_published_where_the_log_has_nothing_must_begin_there(network: Network) -> None:
+    writer, record = read_key(network.played.home / "keys" / "writer.key"), network.records[0][0]
+    value = first_of("custody.events/2", record.value)
+    later = orjson.dumps({**orjson.loads(value), "sequence": f"{3:020d}"})
+    signed = replace(record, value=later, headers=[("signature", writer.sign(later).encode())])
+    publish(network, {2: [signed, replace(record, value=value)]}, "custody.events")
 
     found = compared(network)
     publish(network, {}, "custody.events")
 
-    assert [finding.where for finding in found if finding.where.startswith("custody")] == ["custody.events/2 0"]
+    assert [finding.where for finding in found if finding.where.startswith("custody")] == ["custody.events/2 3"]
 
 
 def compared(network: Network) -> list[Finding]:

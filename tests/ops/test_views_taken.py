@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.views.exclusive import Exclusive
 from ops.cli.output import Exit
 from ops.genesis import make_genesis
+from tests.databases import upgrade
 
 
 @pytest.mark.parametrize("command", ["rebuild", "rebuild --verify", "back", "retire"])

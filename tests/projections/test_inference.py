@@ -14,7 +14,6 @@ from adapters.replay.folding import ScratchFold
 from adapters.replay.scratch import scratch_tables
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from contracts import Address, Event, Uuid
 from contracts.inference import CloseRequest, RefuteReceipt, StartAttempt, request_stream
@@ -34,6 +33,7 @@ from projections.inference import (
     provider_earnings,
     receipt_book,
 )
+from tests.databases import upgrade
 from tests.domain.fleets import registration
 from tests.domain.given import an_offer, did
 from tests.domain.given import digest as hashed

@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest, parked_streams
 from contracts import Amount, Event, Leg
 from contracts.rewards import ChainHash, Claimed, EpochMinted
 from contracts.treasury import Credited, Debited, LedgerAccount, Reference
 from projections.ledger import accounts, balance_in, ledger, postings, trial_balance
+from tests.databases import upgrade
 from tests.projections.records import chain
 
 SHARD = "treasury.events/0"

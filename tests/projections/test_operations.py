@@ -12,7 +12,6 @@ from adapters.replay.folding import ScratchFold
 from adapters.replay.scratch import scratch_tables
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from contracts import Event, Label
 from contracts.operations import (
@@ -30,6 +29,7 @@ from contracts.operations import (
     view_stream,
 )
 from projections.operations import exports, live_version, operations, parked, runs, settings_in_force, versions_of
+from tests.databases import upgrade
 from tests.domain.given import did
 from tests.domain.given import digest as hashed
 from tests.domain.test_operations import DEVICE, PARKED, RUN, cut, started, swapped, what_if

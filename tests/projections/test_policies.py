@@ -9,13 +9,13 @@ from sqlalchemy import Engine
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest, parked_streams
 from contracts import Halted, Lifted, ParameterAdopted, Scope, contexts, own_class, policy_stream
 from contracts.rewards import RewardsParameters
 from contracts.staking import StakingParameters
 from projections._policy import halted_until, halts_of, parameters, policies, policies_of, shown, then
 from projections.ledger import ledger
+from tests.databases import upgrade
 from tests.projections.records import chain
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)

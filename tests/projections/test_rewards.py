@@ -14,7 +14,6 @@ from adapters.replay.folding import ScratchFold
 from adapters.replay.scratch import scratch_tables
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from adapters.views.parked import parked_streams
 from contracts import Event
@@ -44,6 +43,7 @@ from projections.rewards import (
 from projections.rewards.tables import TABLES
 from tests.chance import seeds
 from tests.commands.test_rewards import FREE_MODEL, GENESIS, PAYEE, STAKE, N, a_whole_day, earned, root_of
+from tests.databases import upgrade
 from tests.projections.records import chain
 
 SHARD = "rewards.events/0"

@@ -13,7 +13,6 @@ from adapters.replay.folding import ScratchFold
 from adapters.replay.scratch import scratch_tables
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from adapters.views.parked import parked_streams
 from contracts import Event, Label, is_policy, languages
@@ -49,6 +48,7 @@ from projections.staking.queries import (
     tier_of,
 )
 from tests.commands.test_staking import KEYS
+from tests.databases import upgrade
 from tests.domain.given import did
 from tests.domain.given import digest as hashed
 from tests.domain.staking import ACCOUNT, MIDNIGHT, NOON, TODAY, WALLET

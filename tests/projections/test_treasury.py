@@ -14,7 +14,6 @@ from adapters.replay.folding import ScratchFold
 from adapters.replay.scratch import scratch_tables
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector, digest
 from contracts import ZERO_HASH, Amount, Event, Label, instant
 from contracts.treasury import (
@@ -94,6 +93,7 @@ from projections.treasury import (
 from projections.treasury.due import coin_turns
 from tests.adapters.shards import START as CHAINED
 from tests.commands.test_treasury import ALICE, BOB, CAROL, CENT, COIN, MINTER, WALLET, Desk, coins, tx, usd
+from tests.databases import upgrade
 from tests.domain.given import did
 from tests.domain.test_treasury_accounts import adjust
 from tests.projections.records import chain

@@ -15,7 +15,6 @@ from adapters.bank.paper import Faults, PaperBank, PaperChain
 from adapters.bank.paper.chain import OPERATOR
 from adapters.bank.ports import Call, ClaimRewards, Log, Logs, SetRoot
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from commands.rewards import Rewards
 from contracts import Amount
 from contracts.rewards import (
@@ -44,6 +43,7 @@ from streams import rewards as rewards_wiring
 from streams.rewards.claiming import WINDOW_BLOCKS, Claims
 from tests.chance import seeds
 from tests.commands.test_rewards import GENESIS, OWNER, PAYEE, N, fee
+from tests.databases import upgrade
 from tests.streams.desks import Seat
 from tests.streams.town import Town, patiently
 

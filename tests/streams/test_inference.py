@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from adapters.kafka.commands import Answer
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.todo import AGAIN_SECONDS, Lists
 from adapters.views.wishes import Wish, derived_uuid7, wish_of
@@ -68,6 +67,7 @@ from streams import Process, Projection, TodoList
 from streams.inference import ASK_AGAIN_SECONDS, note_what_was_captured, streams
 from tests.adapters.shards import KEY
 from tests.commands.test_identity import Paper
+from tests.databases import upgrade
 from tests.domain.fleets import registration
 from tests.domain.given import a_listing, an_offer, did, digest
 from tests.domain.test_inference import BOB, NOW, REQUEST, opening

@@ -14,7 +14,6 @@ from adapters.bank.paper.chain import OPERATOR
 from adapters.bank.ports import Call
 from adapters.keys import verify
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from commands.rewards import Rewards
 from commands.treasury import Treasury
 from contracts import Address, Amount, AssetName, Digest, Sealed, Uuid
@@ -51,6 +50,7 @@ from streams import outside as outside_wiring
 from streams import treasury as treasury_wiring
 from streams.outside.comparing import undivided
 from tests.chance import seeds
+from tests.databases import upgrade
 from tests.domain.given import did
 from tests.streams.town import STORE, Town, patiently
 

@@ -11,7 +11,6 @@ from sqlalchemy import Engine, select
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from contracts import Address, Amount, sums
@@ -72,6 +71,7 @@ from tests.commands.test_rewards import (
     N,
     fee,
 )
+from tests.databases import upgrade
 from tests.domain.given import did, digest
 from tests.projections.records import chain
 from tests.streams.desks import Desks

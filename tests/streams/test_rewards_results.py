@@ -9,7 +9,6 @@ import pytest
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from contracts import Address, Event, StreamName, Uuid
 from contracts.liveness import SLOTS_PER_EPOCH, EpochClosed, SlotsExcused
@@ -23,6 +22,7 @@ from projections.staking import downtime, staking
 from streams.rewards.results import DayOfStake, accepted_reports, days_of_stakes, of_oracle
 from tests.adapters.shards import START
 from tests.commands.test_rewards import FEES, PAYEE, Desk, fee
+from tests.databases import upgrade
 from tests.domain.given import did, digest
 from tests.projections.records import chain
 

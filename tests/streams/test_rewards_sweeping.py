@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from adapters.keys import verify
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from commands import Asked
 from commands.treasury import Treasury
@@ -24,6 +23,7 @@ from streams.rewards.sweeping import sweep_the_daos_share
 from tests.adapters.shards import START
 from tests.commands.test_identity import Paper
 from tests.commands.test_rewards import ALICE, N, earned
+from tests.databases import upgrade
 from tests.projections.records import chain
 from tests.streams.desks import Desks
 

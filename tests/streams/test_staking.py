@@ -419,7 +419,8 @@ def test_what_an_account_holds_for_a_stake_becomes_stake(village: Village) -> No
 @pytest.mark.parametrize(
     "purpose",
     [f"stake:{collateral_stream('oracle', did('small'))}", "stake:staking/collateral/house/alice", "stake:somewhere/else/x",
-     "bond:staking/case/nothing.proof.1", f"bond:{BOND}"],
+     "bond:staking/case/nothing.proof.1", f"bond:{BOND}", "stake:other/foo/stake/y", "stake:staking/collateral/bond/a/b",
+     "stake:staking/collateral/bond/" + "x" * 119, "bond:staking/case/" + "x" * 119, "bond:staking/cases/x.proof.1"],
 )  # fmt: skip
 def test_what_nobody_takes_is_free_again(village: Village, purpose: str) -> None:
     """A hold that names a stream does not expire by itself."""

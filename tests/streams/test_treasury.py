@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from contracts import ZERO_HASH, Amount, Event, Label, Record, event_id, rfc3339
@@ -73,6 +72,7 @@ from streams import Task, TodoList
 from streams.treasury import streams
 from tests.adapters.shards import KEY, _asked
 from tests.commands.test_treasury import ALICE, BOB, CAROL, CENT, COIN, MINTER, WALLET, Desk, coins, tx, usd
+from tests.databases import upgrade
 from tests.domain.given import digest
 from tests.domain.test_treasury_withdrawals import SEALED
 from tests.streams.desks import Desks
@@ -553,6 +553,21 @@ def open_account(network: Network) -> str:
     credit = Credit(amount=coins(100), counter=LedgerAccount("collector"), reference=Reference("log.1"))
     network.ask(credit, account)
     return account
+
+
+def test_a_hold_that_nobody_answers_ends_when_no_context_can_be_waited_for_any_more(network: Network) -> None:
+    """Whoever holds names the purpose: one that names no stream of anybody's was held for ever."""
+    account, later = open_account(network), network.desk.now + timedelta(hours=1)
+    hold = Hold(hold=HoldId("h1"), amount=coins(10), purpose=Purpose("x:y/z"), expires_at=later)
+    network.ask(hold, account, by=ALICE)
+    network.desk.now = later + timedelta(days=14)
+    network.work()
+    assert network.done == []
+
+    network.desk.now += timedelta(seconds=5)
+    network.work()
+
+    assert network.done == ["ExpireHold"]
 
 
 def test_holds_end_with_their_time_but_for_those_that_wait_for_another_context(network: Network) -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from contracts import Digest, Label
 from contracts.treasury import (
     AccountId,
@@ -47,6 +46,7 @@ from contracts.treasury import (
 from domain import Refused
 from projections.treasury import mint_burn_log, owed_in, supply_of, withdrawals_of
 from tests.commands.test_treasury import ALICE, BOB, CAROL, COIN, WALLET, usd
+from tests.databases import upgrade
 from tests.domain.given import digest
 from tests.streams.test_treasury import Network
 

@@ -17,7 +17,6 @@ from adapters.bank.ports import NoAnswer
 from adapters.keys import verify
 from adapters.replay.sources import Published
 from adapters.sql import engine_for, reading
-from adapters.sql.schema import upgrade
 from adapters.views import Projector
 from adapters.views.parked import parked_streams
 from commands import Asked, Service
@@ -38,6 +37,7 @@ from ops.moneychecker import Judge
 from projections.ledger import balances, entries
 from streams import Errand, Intent, Process, Projection, Stream, Task, TodoList
 from tests.adapters.audit.log import NETWORK, WRITER
+from tests.databases import upgrade
 from tests.streams.desks import Desks
 
 T = TypeVar("T")

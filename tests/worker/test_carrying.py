@@ -1,5 +1,6 @@
 """A stake is what the treasury says it holds: the worker believes no other record, on both databases."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ STAKE = collateral_stream("stake", WALLET)
 TREASURER, STAKER = someone(71), someone(72)
 ROLES = (
     Grant(TREASURER.did, "treasury.process", "treasury/", FAR),
+    Grant(TREASURER.did, "treasury.holder", "treasury/account/alice.", FAR),
     Grant(STAKER.did, "staking.process", "staking/", FAR),
 )
 
@@ -62,6 +64,29 @@ def staked(staking: World) -> list[dict[str, Any]]:
 def asked(staking: World, record: Record, stream: str = STAKE) -> str | None:
     """What the stake was refused as."""
     return staking.refusal(done(staking, carrying(record), stream, STAKER))
+
+
+@pytest.mark.parametrize("role", ["treasury.gateway", "treasury.process"])
+@pytest.mark.parametrize(
+    ("purpose", "is_for_others"),
+    [
+        (f"stake:{STAKE}", False), ("bond:staking/case/x.proof.1", False), ("stake", False), ("a:b/c", False),
+        ("request:inference/request/x", True), ("block", True),
+    ],
+)  # fmt: skip
+def test_only_the_holder_sets_his_money_aside_for_a_stake_or_a_bond(
+    towns: tuple[World, World], role: str, purpose: str, is_for_others: bool
+) -> None:
+    """A gateway's key made everybody's money the stake of whoever had it."""
+    treasury, holder, other = towns[0], someone(73), someone(74)
+    a_hold(treasury, 1, "block", hold="open")
+    treasury.store.plant([Grant(other.did, role, "treasury/", FAR), Grant(holder.did, "treasury.holder", "treasury/", FAR)])
+    said = Hold(
+        hold=HoldId("h-2"), amount=Amount.of("SPACE", 7), purpose=Purpose(purpose), expires_at=START + timedelta(hours=20)
+    )  # fmt: skip
+
+    assert treasury.refusal(done(treasury, said, ACCOUNT, other)) == (None if is_for_others else "NotAllowed")
+    assert treasury.refusal(done(treasury, said, ACCOUNT, holder)) is None
 
 
 def test_a_stake_is_what_the_record_says_was_held_and_names_it_by_its_id(towns: tuple[World, World]) -> None:
@@ -140,3 +165,31 @@ def test_a_writer_that_has_ended_vouches_for_what_he_recorded_before(towns: tupl
 
     assert staking.store.is_entitled(writer.did, WRITER, ACCOUNT, held.moment)
     assert asked(staking, held) is None
+
+
+@pytest.mark.parametrize("sequence", ["9" * 20, "09" + "9" * 18, "\u0661" * 20, "-0000000000000000001", "00000000000000000_17"])
+def test_a_place_that_cannot_be_harms_no_command_beside_it(towns: tuple[World, World], sequence: str) -> None:
+    """No database has such a number: asked for all of a batch, it would have been the batch's misfortune."""
+    treasury, staking = towns
+    held = a_hold(treasury, 1_000 * SPACE, f"stake:{STAKE}")
+    document = {**held.document, "sequence": sequence}
+    value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    fake = carrying(parse_event(value, [("signature", writer.sign(value).encode())]))
+    nobodys, ours = signed(fake, STAKE, stranger), signed(fake, STAKE, STAKER)
+    honest = signed(carrying(held), STAKE, STAKER)
+
+    staking.publish(nobodys, ours, honest)
+    staking.worker().work_all()
+
+    assert [staking.refusal(sent) for sent in (nobodys, ours, honest)] == ["NotInRole", "NotHeld", None]
+
+
+def test_a_source_that_is_no_key_is_not_verified(towns: tuple[World, World]) -> None:
+    """Its base58 would be read for seconds."""
+    treasury, staking = towns
+    held = a_hold(treasury, 1_000 * SPACE, f"stake:{STAKE}")
+    value = json.dumps({**held.document, "source": "did:key:z6Mk" + "1" * 30_000}, separators=(",", ":")).encode()
+    sent = done(staking, carrying(parse_event(value, [("signature", writer.sign(value).encode())])), STAKE, STAKER)
+
+    assert staking.refusal(sent) == "NotHeld"
+    assert "source" in staking.outcome(sent)["data"]["refusal"]["text"]

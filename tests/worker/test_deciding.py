@@ -334,7 +334,7 @@ def test_a_key_that_was_revoked_between_deciding_and_committing_voids_the_decisi
     world.publish(sent)
 
     with between_deciding_and_committing(mine):
-        world.publish(revoke(alice, by=carol))
+        world.publish(revoke(alice, by=alice))
         other.work()
         with pytest.raises(AuthorityMoved):
             resume(mine)
@@ -350,7 +350,7 @@ def test_the_decider_decides_again_by_itself_where_authority_moved(world: World)
     mine, other = world.worker(home(victim)), world.worker(home(alice))
     world.publish(propose(victim))
     mine.work()
-    world.publish(revoke(alice, by=carol))
+    world.publish(revoke(alice, by=alice))
     other.work()
 
     sent = withdraw(victim)
@@ -364,7 +364,7 @@ def test_a_revocation_is_later_than_every_decision_that_relied_on_the_key(world:
     victim = in_other_shard(home(alice))
     mine, other = world.worker(home(victim)), world.worker(home(alice))
     sent = propose(victim)
-    world.publish(sent, revoke(alice, by=carol))
+    world.publish(sent, revoke(alice, by=alice))
 
     mine.work()
     other.work()

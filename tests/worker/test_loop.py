@@ -112,7 +112,7 @@ def test_a_position_is_moved_behind_the_markers_of_clients_transactions(
     topic, client = f"{context}.commands", {"bootstrap_servers": kafka}
 
     async def transact(how: str) -> None:
-        async with AIOKafkaProducer(**client, transactional_id=uuid4().hex) as producer:
+        async with AIOKafkaProducer(**client, transactional_id=uuid4().hex, transaction_timeout_ms=5_000) as producer:
             await producer.begin_transaction()
             await producer.send_and_wait(topic, how.encode(), partition=0)
             await (producer.commit_transaction() if how == "commit" else producer.abort_transaction())

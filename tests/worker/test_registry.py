@@ -34,6 +34,7 @@ from tests.worker.world import (
 
 REGISTRAR, OPERATOR = "identity.registrar", "operations.operator"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+ACCOUNT = "treasury/account/0x" + "a" * 40
 
 
 def go(worker: Worker, *sent: Sent) -> list[str | None]:
@@ -190,11 +191,46 @@ def test_one_registrar_registers_no_two_puppets_that_decide_together(world: Worl
     assert not any(has(world, puppet, "audit.officer") for puppet in puppets)
 
 
+@pytest.mark.parametrize(
+    ("role", "prefix", "by_one"),
+    [
+        ("treasury.holder", "treasury/", False), ("treasury.holder", "treasury/account/", False),
+        ("treasury.holder", "treasury/account/.", False), ("staking.holder", "staking/collateral/bond/", False),
+        ("treasury.gateway", "treasury/account/", False), ("liveness.collector", "liveness/", False),
+        ("liveness.collector", "liveness/fleet/", False), ("inference.router", "inference/request/x", False),
+        ("treasury.holder", f"{ACCOUNT}.", True), ("treasury.gateway", f"{ACCOUNT}.USD.s", True),
+        ("staking.holder", "staking/collateral/stake/0x" + "a" * 40, True), ("liveness.collector", "liveness/fleet/7", True),
+        ("providers.gpu", "providers/", True), ("inference.gpu", "inference/request/", True),
+    ],
+)  # fmt: skip
+def test_one_registrar_gives_what_is_one_accounts_and_no_more(world: World, role: str, prefix: str, by_one: bool) -> None:
+    """A holder of a whole context held everybody's money."""
+    worker, new, proposal = world.worker(), someone(1), propose(someone(1), role=role, prefix=prefix)
+
+    assert go(worker, proposal) == [None]
+    assert has(world, new, role) is by_one
+    if not by_one:
+        go(worker, approve(proposal, carol))
+        assert has(world, new, role)
+
+
+def test_whoever_hands_his_roles_to_the_key_that_he_proposed_does_not_count_for_it(world: World) -> None:
+    worker, new = world.worker(), someone(1)
+    proposal = propose(new, by=alice, role=OPERATOR, prefix="operations/")
+
+    assert go(worker, proposal, rotate(alice, new, 86_400), approve(proposal, carol)) == [None] * 3
+    assert not has(world, new, OPERATOR)
+    go(worker, approve(proposal, erin))
+    assert has(world, new, OPERATOR)
+    [given] = [e["data"] for e in world.events() if e["type"] == "identity.KeyRegistered"]
+    assert [one["key"] for one in given["consents"]] == [carol.did, erin.did]
+
+
 def test_a_consent_of_who_is_no_registrar_any_more_does_not_count(world: World) -> None:
     worker, new = world.worker(), someone(1)
     proposal = propose(new, by=erin, role=OPERATOR, prefix="operations/")
 
-    go(worker, proposal, revoke(erin, by=alice), approve(proposal, carol))
+    go(worker, proposal, *ended(erin), approve(proposal, carol))
     assert not has(world, new, OPERATOR)
     go(worker, approve(proposal, alice))
     assert has(world, new, OPERATOR)
@@ -220,22 +256,42 @@ def approve_end(proposal: Sent, by: Signer) -> Sent:
     return signed(ApproveEnd.model_validate({"proposal": sha256(proposal.value).hexdigest()}), proposal.subject, by)
 
 
-def test_one_registrar_ends_neither_the_writer_nor_the_last_registrars(world: World) -> None:
+def ended(key: Signer, **more: Any) -> tuple[Sent, Sent]:
+    """By Alice and Carol."""
+    proposal = end(key, alice, **more)
+    return proposal, approve_end(proposal, carol)
+
+
+def test_one_registrar_ends_neither_the_writer_nor_another_registrar(world: World) -> None:
     worker = world.worker()
 
-    assert (
-        go(
-            worker,
-            revoke(writer, by=alice),
-            signed(WithdrawRole(role=Role(WRITER), prefix=""), stream_of(writer), alice),
-            signed(RevokeKey(reason="retired"), stream_of(writer), writer),
-            rotate(writer, someone(9)),
-            revoke(erin, by=alice),
-            revoke(carol, by=alice),
-            signed(WithdrawRole(role=Role(REGISTRAR), prefix="identity/"), stream_of(alice), alice),
-        )
-        == ["NeedsQuorum"] * 4 + [None] + ["NeedsQuorum"] * 2
-    )
+    assert go(
+        worker,
+        revoke(writer, by=alice),
+        signed(WithdrawRole(role=Role(WRITER), prefix=""), stream_of(writer), alice),
+        signed(RevokeKey(reason="retired"), stream_of(writer), writer),
+        rotate(writer, someone(9)),
+        revoke(erin, by=alice),
+        signed(WithdrawRole(role=Role(REGISTRAR), prefix="identity/"), stream_of(carol), alice),
+        revoke(erin, by=erin),
+        signed(WithdrawRole(role=Role(REGISTRAR), prefix="identity/"), stream_of(alice), alice),
+    ) == ["NeedsQuorum"] * 6 + [None, "NeedsQuorum"]
+
+
+def test_two_of_three_registrars_end_the_third_whatever_she_does_first(world: World) -> None:
+    """She ended another alone, and then nothing went without her."""
+    worker, next_one, second = world.worker(), someone(1), someone(2)
+    escapes = rotate(alice, next_one, 86_400), revoke(alice, by=alice)
+
+    assert go(worker, revoke(carol, by=alice)) == ["NeedsQuorum"]
+    proposal = signed(ProposeEnd(reason="compromised", suspected_since=LONG_AGO), stream_of(alice), erin)
+    assert go(worker, proposal, *escapes, approve_end(proposal, carol)) == [None] * 4
+
+    assert not has(world, alice, REGISTRAR)
+    assert not has(world, next_one, REGISTRAR)
+    registration = propose(second, by=erin, role=REGISTRAR, prefix="identity/")
+    assert go(worker, registration, approve(registration, carol)) == [None, None]
+    assert has(world, second, REGISTRAR)
 
 
 def test_a_writer_is_ended_by_a_quorum_when_another_one_is_in_force(world: World) -> None:
@@ -336,9 +392,9 @@ def test_roles_that_lack_a_person_without_the_registrars_consent_end_with_it(wor
     go(worker, propose(alone, by=erin), propose(someone(4), by=alice))
     go(worker, shared, approve(shared, carol), foreign, approve(foreign, carol))
 
-    refusals = go(worker, signed(RevokeKey(reason="compromised", suspected_since=LONG_AGO), stream_of(erin), alice))
+    refusals = go(worker, *ended(erin, suspected_since=LONG_AGO))
 
-    assert refusals == [None]
+    assert refusals == [None, None]
     assert [has(world, alone), has(world, both, OPERATOR), has(world, others, OPERATOR), has(world, someone(4))] == [
         False, False, True, True,
     ]  # fmt: skip
@@ -350,7 +406,7 @@ def test_a_registrar_that_the_thief_made_makes_none_that_stay(world: World) -> N
     proposal = propose(puppet, by=erin, role=REGISTRAR, prefix="identity/")
     go(worker, proposal, approve(proposal, carol), propose(device, by=puppet))
 
-    go(worker, signed(RevokeKey(reason="compromised", suspected_since=LONG_AGO), stream_of(erin), alice))
+    go(worker, *ended(erin, suspected_since=LONG_AGO))
 
     assert not has(world, puppet, REGISTRAR)
     assert not has(world, device)
@@ -366,9 +422,9 @@ def test_more_than_one_event_can_list_is_ended_in_parts(world: World, monkeypatc
         go(worker, propose(device, by=erin))
 
     def since(moment: datetime) -> list[str | None]:
-        return go(worker, signed(RevokeKey(reason="compromised", suspected_since=moment), stream_of(erin), alice))
+        return go(worker, *ended(erin, suspected_since=moment))
 
-    assert since(times[0]) == ["TooManyFollow"]
-    assert since(times[2]) == [None]
-    assert since(times[0]) == [None]
+    assert since(times[0]) == ["TooManyFollow", "NoSuchProposal"]
+    assert since(times[2]) == [None, None]
+    assert since(times[0]) == [None, None]
     assert not any(has(world, device) for device in devices)

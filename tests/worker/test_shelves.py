@@ -192,7 +192,7 @@ _account_commands = st.one_of(
     st.builds(Credit, amount=_coins, counter=st.just(COUNTER), reference=_references),
     st.builds(Debit, amount=_coins, counter=st.just(COUNTER), reference=_references),
     st.builds(
-        Hold, hold=_holds, amount=_coins, purpose=st.just(Purpose("test")), expires_at=st.just(START + timedelta(hours=1))
+        Hold, hold=_holds, amount=_coins, purpose=st.just(Purpose("block")), expires_at=st.just(START + timedelta(hours=1))
     ),
     st.builds(Capture, hold=_holds, amount=_coins, counter=st.just(COUNTER)),
     st.builds(Release, hold=_holds),
@@ -341,7 +341,7 @@ def snapshots(world: World) -> Sequence[Any]:
 def test_an_aggregate_is_the_same_from_its_snapshot_and_from_its_events(treasury: World) -> None:
     treasury.publish(*(credit(n) for n in range(14)))
     until = START + timedelta(hours=1)
-    hold = Hold(hold=HoldId("h"), amount=coins(3), purpose=Purpose("test"), expires_at=until)
+    hold = Hold(hold=HoldId("h"), amount=coins(3), purpose=Purpose("block"), expires_at=until)
     treasury.publish(ask(hold, ACCOUNTS[0]))
     treasury.publish(ask(Capture(hold=HoldId("h"), amount=coins(2), counter=COUNTER), ACCOUNTS[0]))
     treasury.worker().work_all(limit=3)

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, func, select
 
 from adapters.keys import Signer, ed25519_signer
 from adapters.sql import engine_for, reading, tables
-from adapters.sql.schema import upgrade
 from adapters.sql.store import Sealed, Store
 from commands import Grant
 from contracts import Command, CommandRecord, Did, Digest, Label, Role, partition_of, uuid7
@@ -20,6 +19,7 @@ from contracts.identity import ApproveKey, ProposeKey, RevokeKey, RoleGrant, Rot
 from domain.identity.authority import WRITER, Founding
 from ops.worker.checking import Door
 from ops.worker.deciding import Chunk, Decider
+from tests.databases import upgrade
 
 NETWORK = "test"
 PARTITIONS = 2

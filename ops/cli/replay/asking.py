@@ -40,7 +40,7 @@ def read(
     from ops.replay.opening import Asked, reading_from
 
     async def run() -> T:
-        async with reading_from(deployment(), Asked(source, log, verify, log_key)) as opened:
+        async with reading_from(deployment("operator"), Asked(source, log, verify, log_key)) as opened:
             return await ask(opened)
 
     with told(), working("Reading the log…"):

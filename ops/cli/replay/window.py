@@ -26,7 +26,7 @@ def window(
     from ops.replay.recording import NOT_RECORDED
     from ops.replay.windows import replay_window
 
-    found = deployment()
+    found = deployment("operator")
     with told(), working("Reading the window…"):
         done = asyncio.run(replay_window(found, topic, first, second, into, group))
     event = recorded_as(found, record, done.command(), f"operations/run/{done.run}") if record else None

@@ -1,13 +1,16 @@
 """Holds that are open, for whoever they were made, and those whose time is over."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from contracts import Amount, instant, rfc3339
 from projections.treasury import tables
+
+WAITS_AT_MOST = timedelta(days=14)
+"""Longer than a context may be halted. Whoever holds names the purpose, and one that nobody answers must end some day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +36,20 @@ def open_holds(purpose: str, connection: Connection) -> list[HoldDue]:
 
 
 def holds_overdue(at: datetime, connection: Connection) -> list[HoldDue]:
-    """Open holds whose time is over, but for those that wait for another context: their purpose names its stream."""
-    return _holds(connection, (tables.holds.c.expires_at <= rfc3339(at)) & ~_waits())
+    """Open holds whose time is over. Those that wait for another context, whose stream their purpose names, have longer."""
+    expires = tables.holds.c.expires_at
+    return _holds(connection, ((expires <= rfc3339(at)) & ~_waits()) | (expires <= rfc3339(at - WAITS_AT_MOST)))
 
 
 def next_overdue(at: datetime, connection: Connection) -> datetime | None:
     """When the first of those that are not overdue yet is."""
     expires = tables.holds.c.expires_at
-    statement = select(func.min(expires)).where(tables.holds.c.state == "open", expires > rfc3339(at), ~_waits())
-    first = connection.scalar(statement)
-    return None if first is None else instant(first)
+    found = []
+    for longer, which in ((timedelta(0), ~_waits()), (WAITS_AT_MOST, _waits())):
+        statement = select(func.min(expires)).where(tables.holds.c.state == "open", expires > rfc3339(at - longer), which)
+        if (first := connection.scalar(statement)) is not None:
+            found.append(instant(first) + longer)
+    return min(found, default=None)
 
 
 def _waits() -> ColumnElement[bool]:

@@ -15,7 +15,6 @@ from adapters.audit.reader import SequencerReader
 from adapters.audit.sequencer import AnotherNetwork, release_shard
 from adapters.keys import verify
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.tlog.entries import RecordEntry, Seal, read_entry
 from adapters.tlog.notes import NoteSigner
 from adapters.tlog.tree import leaf_hash, verify_inclusion
@@ -23,6 +22,7 @@ from adapters.views.positions import Fenced
 from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, STRANGER, WRITER, Arrived, SignedShard, three
 from tests.chance import seeds
+from tests.databases import upgrade
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
 

@@ -16,13 +16,13 @@ from adapters.audit.signing import Unremembered, adopt_head, check_signed
 from adapters.keys import verify
 from adapters.locks import held
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.tlog.checkpoints import open_checkpoint, sign_checkpoint
 from adapters.tlog.notes import NoteInvalid, NoteSigner
 from adapters.tlog.tiles import Tile, unpack_entries
 from adapters.tlog.tree import leaf_hash, verify_consistency
 from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, WRITER, SignedShard, three
+from tests.databases import upgrade
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
 

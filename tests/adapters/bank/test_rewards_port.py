@@ -16,10 +16,10 @@ from adapters.bank.paper import Fault, Faults, PaperChain
 from adapters.bank.paper.chain import OPERATOR, hash_of
 from adapters.bank.ports import Call, Chain, ClaimRewards, Log, Receipt, SetRoot, Transaction, Underpriced
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from contracts.rewards import SPACE, Payee
 from domain.rewards.claims import NATIVE_TOKEN, Claim, ClaimTree
 from tests.adapters.bank.worlds import BAD, WORLDS, insist
+from tests.databases import upgrade
 
 USD = "USD.s"
 COIN = 10**18

@@ -18,10 +18,10 @@ from adapters.audit.policy import Policy
 from adapters.http import serving
 from adapters.keys import verify
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.tlog.notes import COSIGNATURE, NoteSigner
 from adapters.vouching import vouched_by
 from tests.adapters.audit.log import NETWORK, WRITER, SignedShard
+from tests.databases import upgrade
 
 SIGNER = NoteSigner.of("audit.example/test/1", bytes(32))
 WITNESSES = [NoteSigner.of(f"witness.example/w{n}", bytes([n + 1]) * 32, COSIGNATURE) for n in range(4)]

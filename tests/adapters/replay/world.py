@@ -16,11 +16,11 @@ from adapters.kafka.topics import Topic, create_topics
 from adapters.keys import Signer, ed25519_signer, verify
 from adapters.replay.logged import LogSource
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.vouching import vouched_by
 from contracts import ZERO_HASH, Record, event_id, rfc3339, shard_name
 from contracts.identity import KeyRevoked
 from tests.adapters.shards import KEY, START, Delivery, _asked
+from tests.databases import upgrade
 
 NETWORK = "test"
 WRITER = ed25519_signer(bytes([7]) * 32)

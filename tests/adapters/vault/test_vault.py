@@ -13,9 +13,9 @@ from sqlalchemy import Engine, event, insert, text
 
 from adapters.keys import KeyFileUnsafe
 from adapters.sql import engine_for
-from adapters.sql.schema import upgrade
 from adapters.vault import Destroyed, Vault
 from adapters.vault.tables import sealing_keys
+from tests.databases import upgrade
 
 
 @pytest.fixture
