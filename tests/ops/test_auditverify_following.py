@@ -318,6 +318,15 @@ def hands_on_what_the_key_never_had(history: History) -> None:
     ask(history, NEW, "treasury.Mint", "treasury/asset/eur", "treasury.Minted", {"reference": "r"})
 
 
+@false("follows")
+def adopts_other_numbers(history: History) -> None:
+    """Of a parameter that has several, in a context whose objects are not compared otherwise."""
+    history.register(NEW, "audit.process")
+    said = {"name": "p", "value": {"a": 1, "b": 2}, "version": 2, "policy_version": 2, "at": END}
+    asked = {"data": {"name": "p", "value": {"a": 1, "b": 3}, "version": 2}}
+    ask(history, NEW, "audit.AdoptParameter", "audit/policy/network", "audit.ParameterAdopted", said, asked=asked)
+
+
 def held(history: History, units: str = "100", stream: str = STAKE) -> tuple[Event, dict[str, str]]:
     """What the treasury holds, and as a command carries it."""
     history.register(SECOND, "treasury.process")
@@ -343,6 +352,20 @@ def test_a_stake_that_is_what_was_held_is_verified(
     history = begun()
     found, record = held(history)
     stake(history, record, found.id)
+    made = deploy(history)
+
+    said = stranger.verify(write_bundle(made.log, tmp_path / "p.zip", Filter(first=0), enclosed(made)).path, *given)
+
+    assert (said.code, said.answer["found"], said.answer["unclear"]) == (0, [], [])
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_what_the_asker_s_clock_says_is_held_against_nobody(
+    stranger: Stranger, given: list[object], tmp_path: Path, deploy: Callable[[History], Deployed], days: int
+) -> None:
+    """Whoever signs says when. Were it doubted, any client could make the whole log inconclusive."""
+    history = begun()
+    history.act(GPU, asked={"time": rfc3339(history.now + timedelta(days=days))})
     made = deploy(history)
 
     said = stranger.verify(write_bundle(made.log, tmp_path / "p.zip", Filter(first=0), enclosed(made)).path, *given)
