@@ -99,18 +99,20 @@ def _base64url(value: bytes) -> Base64Url:
 def carried_by(command: Command) -> Iterator[Carried]:
     """What the command brings along."""
     for name in _carrying(type(command)):
-        if (found := getattr(command, name)) is not None:
-            yield found
+        found = getattr(command, name)
+        yield from found if isinstance(found, tuple) else () if found is None else (found,)
 
 
 @cache
 def _carrying(kind: type[Command]) -> tuple[str, ...]:
-    """The fields that hold a carried record."""
+    """The fields that hold a carried record, or may, or several."""
     return tuple(name for name, field in kind.model_fields.items() if any(_is_carried(of) for of in _members(field.annotation)))
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) or (annotation,)
+def _members(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _members(part)
 
 
 def _is_carried(of: Any) -> bool:

@@ -183,7 +183,7 @@ class FindingIncomplete(Refused):
     """A downtime is attested by the slots missed, a bad proof by a verdict, and neither by both."""
 
 
-def require_space(account: str) -> None:
-    """That the treasury's account is one of SPACE. Raises AddressedWrongly."""
+def require_space(account: str, field: str = "account") -> None:
+    """That the treasury's account, which the command's field names, is one of SPACE. Raises AddressedWrongly."""
     if not _ACCOUNT.fullmatch(account):
-        raise AddressedWrongly("what is staked, or posted as a bond, is SPACE of an account", "account")
+        raise AddressedWrongly("what is staked, or posted as a bond, is SPACE of an account", field)

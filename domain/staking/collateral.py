@@ -123,7 +123,7 @@ class Collateral(Aggregate[CollateralEvent]):
             raise NotHeld(f"it is held for {held.purpose}, not for stake:{self.stream}", "held")
         if held.amount.asset != "SPACE" or not units:
             raise NotHeld("it is held in another asset than SPACE, or nothing is", "held")
-        require_space(account)
+        require_space(account, "held")
         found = next((f for f in self.fundings if (f.account, f.hold) == (account, held.hold)), None)
         if found is not None:
             if found.units != units:

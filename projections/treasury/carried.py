@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, select
 
-from contracts import Event, Record
+from contracts import Event, Record, Signature
 from contracts.treasury import Captured, Held, HeldRecord, HoldExpired, Released
 from projections import Projection, Session
 from projections.treasury.tables import held_records
@@ -16,8 +16,8 @@ def holds_to_carry() -> Projection:
 def project(event: Event, record: Record, session: Session) -> None:
     """Holds alone have anything to be carried; nothing else of the treasury is looked at."""
     if isinstance(event, Held):
-        # A record whose signature was not delivered proves nothing to who decides.
-        if "/" in event.purpose and record.signature:
+        # A stranger may have published our bytes first, with whatever he liked for a signature: nobody could carry that.
+        if "/" in event.purpose and Signature.fits(record.signature):
             row = {"account": record.stream_id, "hold": event.hold, "event": record.id, "value": record.value.decode()}
             session.put(held_records, {**row, "signature": record.signature})
     elif isinstance(event, Captured | Released | HoldExpired) and session.get(held_records, record.stream_id, event.hold):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from adapters.keys import Signer, ed25519_signer
@@ -47,7 +48,7 @@ class Elsewhere:
         command = parse_command(asked, stream.encode(), [("signature", b"x")])
         value = Record.encode(
             event, id=event_id(by.did, command.id, 0), command=command, source=by.did, time=rfc3339(at),
-            shard=f"{event.wire.context}.events/0", sequence=sequence, streamversion=1, prevhash=ZERO_HASH,
+            shard=f"{event.wire.context}.events/0", sequence=sequence, streamversion=1, prevhash=self._head(),
         )  # fmt: skip
         return parse_event(value, [("signature", by.sign(value).encode())])
 
@@ -67,6 +68,10 @@ class Elsewhere:
 
     def stake(self, units: int, stream: str, at: datetime, hold: str = "h-1", account: StreamName = ACCOUNT) -> Stake:
         return carrying(self.held(units, stream, at, hold, account))
+
+    def _head(self) -> str:
+        last = next(reversed(self.kept.values()), None)
+        return ZERO_HASH if last is None else sha256(last).hexdigest()
 
     def _keep(self, record: Record) -> Record:
         self.kept[record.shard, record.sequence] = record.value

@@ -203,6 +203,13 @@ def test_what_is_held_for_another_stream_in_other_money_or_no_longer_is_no_stake
     assert bond.holding.active == DEVICE_BOND
 
 
+def test_whose_the_hold_is_is_said_by_the_record_that_is_carried() -> None:
+    bond = given(Collateral, BOND)
+    said = stake(DEVICE_BOND, NOON, BOND, account=StreamName("treasury/account/alice.EUR"))
+
+    assert refused(bond, lambda: bond.stake(*said, NOON), AddressedWrongly).field == "held"
+
+
 def test_a_hold_of_another_account_may_have_the_same_name() -> None:
     bond = a_bond()
 
